@@ -1,0 +1,1 @@
+"""The grader: draws inputs, runs submissions in isolated workers, compares, explains."""
