@@ -1,0 +1,185 @@
+"""The course's pictures, in one quiet style: each function draws data it is given and returns the Figure."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import torch
+from einops import reduce
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"  # Okabe & Ito 2008: told apart by every eye
+SERIES = (BLUE, ORANGE, GREY, "#009E73", "#CC79A7")
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "medium",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#B8BCC4",
+    "axes.labelcolor": "#3B3F46",
+    "axes.linewidth": 0.8,
+    "text.color": "#23262B",
+    "xtick.color": "#6B7079",
+    "ytick.color": "#6B7079",
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "savefig.bbox": "tight",
+    "svg.hashsalt": "mechinterp-course",
+}
+WIDTH = 7.2  # inches: the text column of the book
+
+
+@contextmanager
+def course_style():
+    """The course's matplotlib settings, for as long as the block runs; the user's own come back after it."""
+    with plt.rc_context(STYLE):
+        yield
+
+
+def plot_attention(
+    pattern: Float[Tensor, "head query key"],
+    titles: Sequence[str],
+    mark: int | None = None,
+    length: int | None = None,
+) -> Figure:
+    """One heat map per head of where each query (row) looks; all on one colour scale from 0 to 1.
+
+    `mark` outlines the keys at that distance behind the query, so that a stripe can be told from its
+    neighbours; `length` draws where the second copy of `repeated_tokens` begins.
+    """
+    with course_style():
+        columns = min(len(titles), 3)
+        rows = -(-len(titles) // columns)
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(WIDTH, 2.65 * rows), squeeze=False, layout="constrained"
+        )
+        for axes in grid.flat[len(titles) :]:
+            axes.set_visible(False)
+        for axes, one, title in zip(grid.flat, pattern, titles, strict=False):
+            image = axes.imshow(one.detach().cpu(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+            axes.set(title=title, xlabel="key position", ylabel="query position")
+            axes.spines[:].set_visible(False)
+            _mark_distance(axes, one.shape[-1], mark)
+            _mark_second_copy(axes, length)
+        figure.colorbar(image, ax=grid, label="attention", shrink=0.75, ticks=[0, 0.5, 1])
+        plt.close(figure)
+    return figure
+
+
+def plot_loss_by_position(
+    loss: Float[Tensor, "batch pos-1"] | dict[str, Float[Tensor, "batch pos-1"]], length: int
+) -> Figure:
+    """Mean loss of each predicted token by its position, with the two copies shaded; one line per named loss.
+
+    Each line carries a band of two standard errors over the batch.
+    """
+    named = loss if isinstance(loss, dict) else {"loss": loss}
+    with course_style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
+        for (name, values), colour in zip(named.items(), SERIES, strict=False):
+            _draw_mean_and_error(axes, values.detach().cpu(), name, colour)
+        _shade_copies(axes, length)
+        axes.set(xlabel="position of the predicted token", ylabel="loss (nats)", ylim=(0, None))
+        if len(named) > 1:
+            axes.legend(loc="lower left")
+        plt.close(figure)
+    return figure
+
+
+def plot_head_effects(
+    effects: Float[Tensor, "layer head"], label: str, title: str = "", mark: Sequence[tuple[int, int]] = ()
+) -> Figure:
+    """Heat map of one number per head, layers down and heads across, blue above zero and orange below.
+
+    The scale is symmetric around zero, the value stands in every cell, and the heads in `mark` are outlined.
+    """
+    with course_style():
+        layers, heads = effects.shape
+        figure, axes = plt.subplots(figsize=(0.72 * heads + 1.9, 0.5 * layers + 1.1), layout="constrained")
+        limit = max(effects.abs().max().item(), 1e-6)
+        image = axes.imshow(effects.detach().cpu(), cmap=_diverging(), vmin=-limit, vmax=limit, aspect="auto")
+        _write_values(axes, effects, limit)
+        for layer, head in mark:
+            axes.add_patch(
+                plt.Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="#23262B", linewidth=1.6)
+            )
+        axes.set(xlabel="head", ylabel="layer", title=title, xticks=range(heads), yticks=range(layers))
+        axes.spines[:].set_visible(False)
+        figure.colorbar(image, ax=axes, label=label, shrink=0.85)
+        plt.close(figure)
+    return figure
+
+
+def plot_by_length(
+    scores: dict[str, Sequence[float]], lengths: Sequence[int], label: str, threshold: float | None = None
+) -> Figure:
+    """One line per named head over the length of the repeated copy, with the threshold drawn if there is one."""
+    with course_style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
+        for (name, values), colour in zip(scores.items(), SERIES, strict=False):
+            axes.plot(lengths, values, marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
+        if threshold is not None:
+            axes.axhline(threshold, color=GREY, linewidth=1, linestyle="--", label=f"threshold {threshold:g}")
+        axes.set(xlabel="length of the repeated copy (tokens)", ylabel=label, xticks=list(lengths))
+        axes.legend(loc="center right")
+        plt.close(figure)
+    return figure
+
+
+def _draw_mean_and_error(axes: Axes, loss: Float[Tensor, "batch pos-1"], name: str, colour: str) -> None:
+    positions = torch.arange(1, loss.shape[1] + 1)
+    mean = reduce(loss, "batch pos -> pos", "mean")
+    error = 2 * loss.std(dim=0) / loss.shape[0] ** 0.5 if len(loss) > 1 else torch.zeros_like(mean)
+    axes.plot(positions, mean, color=colour, linewidth=1.6, label=name)
+    axes.fill_between(positions, mean - error, mean + error, color=colour, alpha=0.18, linewidth=0)
+
+
+def _shade_copies(axes: Axes, length: int) -> None:
+    for start, name, shade in ((1, "first copy", "#F2F3F5"), (length + 1, "second copy", "#E3EDF5")):
+        axes.axvspan(start - 0.5, start + length - 0.5, color=shade, zorder=0, linewidth=0)
+        axes.annotate(
+            name,
+            (start + length / 2 - 0.5, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            color="#6B7079",
+        )
+    axes.set_xlim(0.5, 2 * length + 0.5)
+
+
+def _mark_distance(axes: Axes, positions: int, distance: int | None) -> None:
+    if distance is None:
+        return
+    for query in range(distance, positions):
+        axes.add_patch(
+            plt.Rectangle(
+                (query - distance - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=0.7
+            )
+        )
+
+
+def _mark_second_copy(axes: Axes, length: int | None) -> None:
+    if length is None:
+        return
+    axes.axhline(length + 0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.axvline(length + 0.5, color=GREY, linewidth=0.8, linestyle=":")
+
+
+def _write_values(axes: Axes, effects: Float[Tensor, "layer head"], limit: float) -> None:
+    for layer, row in enumerate(effects.tolist()):
+        for head, value in enumerate(row):
+            colour = "white" if abs(value) > 0.6 * limit else "#3B3F46"
+            axes.text(head, layer, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+
+
+def _diverging() -> Colormap:
+    return LinearSegmentedColormap.from_list("course_diverging", [ORANGE, "#FAFAFA", BLUE])
