@@ -51,7 +51,7 @@ def induction_score(pattern: Float[Tensor, "batch head query key"], length: int)
 def find_induction_heads(
     model: "TransformerBridge", tokens: Int[Tensor, "batch pos"], threshold: float = 0.4
 ) -> list[tuple[int, int]]:
-    """(layer, head), sorted, of the heads that score at least `threshold` for induction on `repeated_tokens`."""
+    """(layer, head), sorted, of heads that score at least `threshold` for induction on `repeated_tokens`."""
     length = (tokens.shape[1] - 1) // 2
     _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith("attn.hook_pattern"))
     found = []

@@ -122,7 +122,7 @@ def plot_head_effects(
 def plot_by_length(
     scores: dict[str, Sequence[float]], lengths: Sequence[int], label: str, threshold: float | None = None
 ) -> Figure:
-    """One line per named head over the length of the repeated copy, with the threshold drawn if there is one."""
+    """One line per named head over the length of the repeated copy, beside the threshold if there is one."""
     with course_style():
         figure, axes = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
         for (name, values), colour in zip(scores.items(), SERIES, strict=False):
