@@ -11,3 +11,7 @@ class CourseError(Exception):
     def __init__(self, message: str, status: int = 2):
         super().__init__(message)
         self.status = status
+
+
+class WithheldAnswer(Exception):
+    """Raised in place of a library function while a student's own version of it is being graded."""

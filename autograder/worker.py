@@ -1,0 +1,266 @@
+"""One submission's code, run cell by cell, and calls into it. Everything here is at the student's mercy.
+
+What leaves this process is values and reports of what was seen, never verdicts: the grader compares.
+"""
+
+import errno
+import importlib
+import linecache
+import random
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from autograder.channel import Channel, ChannelClosed
+from autograder.codec import NotAValue, decode, encode
+
+MESSAGE_LENGTH = 600
+
+
+def serve(grader: Channel, job: dict) -> None:
+    """Run the job's cells, then answer the grader's calls until it hangs up."""
+    room = Workroom(grader, device=job["device"])
+    room.run_given(job["given"])
+    room.run_cells(job["cells"])
+    room.substitute(job["substitute"])
+    grader.send({"op": "ready", "defined": sorted(room.answers)})
+    while True:
+        try:
+            request, buffers = grader.receive()
+        except ChannelClosed:
+            return
+        reply, raw = room.answer(request, buffers)
+        grader.send(reply, raw)
+
+
+@dataclass
+class Workroom:
+    """The namespaces of one submission and the objects the grader holds references to."""
+
+    grader: Channel
+    device: str
+    namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "submission"})
+    given: dict[str, Any] = field(default_factory=lambda: {"__name__": "given"})
+    answers: dict[str, Any] = field(default_factory=dict)
+    remotes: list[Any] = field(default_factory=list)
+    models: dict[str, Any] = field(default_factory=dict)
+
+    def run_given(self, sources: list[str]) -> None:
+        """Run the chapter's own helper cells, once for the student and once for the checks."""
+        for source in sources:
+            for namespace in (self.namespace, self.given):
+                exec(compile(source, "<given>", "exec"), namespace)
+
+    def run_cells(self, cells: list[dict]) -> None:
+        """Run the student's cells in order; one that raises leaves what it had defined."""
+        for cell in cells:
+            self.grader.send({"op": "cell", "index": cell["index"]})
+            file = _remember_source(cell)
+            try:
+                exec(compile(cell["source"], file, "exec"), self.namespace)
+            except BaseException as error:
+                self.grader.send({"op": "cell_failed", "index": cell["index"], **_describe(error)})
+            for name in cell["defines"]:
+                if name in self.namespace:
+                    self.answers[name] = self.namespace[name]
+        self.namespace.update(self.answers)
+
+    def substitute(self, references: dict[str, str]) -> None:
+        """Put the reference in place of the student's function of that name."""
+        for name, path in references.items():
+            self.namespace[name] = self.answers[name] = _library(path)
+
+    def answer(self, request: dict, buffers: list[bytearray]) -> tuple[dict, list[bytes]]:
+        """Carry out one request; whatever the student's code raises is described, not raised."""
+        raw: list[bytes] = []
+        try:
+            match request["op"]:
+                case "seed":
+                    return self._start_check(request["seed"]), raw
+                case "call":
+                    return self._call(request, buffers, raw), raw
+                case "look":
+                    return {
+                        "op": "value",
+                        "value": encode(self._look(request, buffers), raw, self._refer),
+                    }, raw
+                case "fetch":
+                    return {"op": "value", "value": encode(self.remotes[request["id"]], raw, _refuse)}, raw
+        except BaseException as error:
+            return {"op": "raised", **_describe(error)}, []
+        return {
+            "op": "raised",
+            "kind": "not_a_value",
+            "type": "",
+            "message": "unknown request",
+            "where": None,
+        }, []
+
+    def _start_check(self, seed: int) -> dict:
+        """Forget the objects of the check before and start every generator from `seed`."""
+        self.remotes.clear()
+        self.models.clear()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        return {"op": "seeded"}
+
+    def _call(self, request: dict, buffers: list[bytearray], raw: list[bytes]) -> dict:
+        function = self._value(request["target"], buffers)
+        args = [self._value(part, buffers) for part in request["args"]]
+        kwargs = {name: self._value(part, buffers) for name, part in request["kwargs"]}
+        before = Sight.of([*args, *kwargs.values()])
+        result = function(*args, **kwargs)
+        seen = before.compare(result)
+        value = self._refer(result) if request["keep"] else encode(result, raw, self._refer)
+        return {"op": "value", "value": value, "seen": seen}
+
+    def _look(self, request: dict, buffers: list[bytearray]) -> Any:
+        owner = self.remotes[request["id"]]
+        return (
+            getattr(owner, request["name"])
+            if "name" in request
+            else owner[self._value(request["key"], buffers)]
+        )
+
+    def _value(self, data: dict, buffers: list[bytearray]) -> Any:
+        return decode(data, buffers, self._resolve, self.device)
+
+    def _refer(self, value: Any) -> dict:
+        self.remotes.append(value)
+        return {"k": "remote", "id": len(self.remotes) - 1, "type": type(value).__name__}
+
+    def _resolve(self, data: dict) -> Any:
+        match data["k"]:
+            case "answer":
+                return self.answers[data["name"]]
+            case "given":
+                return self.given[data["name"]]
+            case "remote":
+                return self.remotes[data["id"]]
+            case "model":
+                return self._model(data)
+        raise NotAValue(f"unknown kind {data['k']}")
+
+    def _model(self, data: dict) -> Any:
+        key = repr(sorted(data.items()))
+        if key not in self.models:
+            order = data["head_order"]
+            order = None if order is None else tuple(map(tuple, order))
+            load = _library("models.load_language_model")
+            self.models[key] = load(data["name"], device=self.device, head_order=order)
+        return self.models[key]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a call's arguments looked like before it, to report what it changed (a courtesy, not proof)."""
+
+    arguments: list[Any]
+    copies: list[Any]
+    hooks: int
+    training: list[bool]
+
+    @classmethod
+    def of(cls, arguments: list[Any]) -> "Sight":
+        """Record tensors, hook counts and training flags of `arguments`."""
+        copies = [item.clone() if isinstance(item, torch.Tensor) else None for item in arguments]
+        return cls(arguments, copies, sum(map(count_hooks, arguments)), list(_training_flags(arguments)))
+
+    def compare(self, result: Any) -> dict:
+        """Return which arguments changed or share memory with `result`, and what modules were left with."""
+        pairs = [pair for pair in enumerate(self.copies) if pair[1] is not None]
+        changed = [
+            str(i) for i, copy in pairs if not torch.equal(copy.nan_to_num(), self.arguments[i].nan_to_num())
+        ]
+        shared = [str(i) for i, _ in pairs if _shares_memory(self.arguments[i], result)]
+        return {
+            "mutated": changed,
+            "aliased": shared,
+            "hooks_left": sum(map(count_hooks, self.arguments)) - self.hooks,
+            "training_changed": list(_training_flags(self.arguments)) != self.training,
+        }
+
+
+def count_hooks(value: Any) -> int:
+    """Return how many forward and backward hooks hang on a module and its parts (0 for anything else)."""
+    if not isinstance(value, torch.nn.Module):
+        return 0
+    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(part, table, ())) for part in value.modules() for table in tables)
+
+
+def _training_flags(arguments: list[Any]) -> Iterable[bool]:
+    return (item.training for item in arguments if isinstance(item, torch.nn.Module))
+
+
+def _shares_memory(argument: torch.Tensor, result: Any) -> bool:
+    both = isinstance(result, torch.Tensor) and result.layout is argument.layout is torch.strided
+    return (
+        both
+        and result.numel() > 0
+        and result.untyped_storage().data_ptr() == argument.untyped_storage().data_ptr()
+    )
+
+
+def _library(path: str) -> Any:
+    """Return `module.function` of the library this room was given."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(f"mechinterp_course.{module}"), name)
+
+
+def _refuse(value: Any) -> dict:
+    raise NotAValue(f"a {type(value).__name__} can't be copied to the checking side")
+
+
+def _describe(error: BaseException) -> dict:
+    """Say what was raised in one line, and where in the student's cells."""
+    try:
+        message = " ".join(str(error).split())[:MESSAGE_LENGTH]
+    except BaseException:
+        message = "(its message can't be shown)"
+    return {
+        "kind": _kind(error, message),
+        "type": type(error).__name__,
+        "message": message,
+        "where": _where(error, error.__traceback__),
+    }
+
+
+def _kind(error: BaseException, message: str) -> str:
+    if isinstance(error, NotImplementedError) and message.endswith("is not written yet"):
+        return "not_written"
+    if type(error).__name__ == "WithheldAnswer":
+        return "withheld"
+    if isinstance(error, MemoryError) or "can't allocate memory" in message or "not enough memory" in message:
+        return "memory"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return "output"
+    if isinstance(error, SyntaxError):
+        return "syntax_error"
+    return "not_a_value" if isinstance(error, NotAValue) else "raised"
+
+
+def _where(error: BaseException, trace: TracebackType | None) -> str | None:
+    if isinstance(error, SyntaxError) and error.lineno and error.filename in _LABELS:
+        return f"line {error.lineno} of {_LABELS[error.filename]}: {(error.text or '').strip()[:120]}"
+    lines = [frame for frame in traceback.extract_tb(trace) if frame.filename in _LABELS]
+    if not lines:
+        return None
+    return f"line {lines[-1].lineno} of {_LABELS[lines[-1].filename]}: {(lines[-1].line or '').strip()[:120]}"
+
+
+_LABELS: dict[str, str] = {}  # by the file name a cell is compiled under
+
+
+def _remember_source(cell: dict) -> str:
+    """Let tracebacks show the lines of a cell; return the file name to compile it under."""
+    file, source = f"<cell {cell['index']}>", cell["source"]
+    _LABELS[file] = cell["label"]
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    return file

@@ -1,0 +1,145 @@
+"""The process that has imported torch, forks a room for each exercise, and the room that forks its workers.
+
+    grader ── zygote ── room (one exercise: the library without its answer) ── worker (one submission)
+
+The zygote never imports our library and never touches an accelerator; a room imports the library it was
+handed, so no copy of the exercise's answer was ever in the worker's memory. Neither runs student code.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from autograder.channel import Channel, ChannelClosed
+from autograder.sandbox import Limits, Tier, confine, die_with_parent
+
+PRELOADED = (
+    "torch", "numpy", "einops", "jaxtyping", "safetensors.torch", "tokenizers", "matplotlib.pyplot",
+    "transformers.models.gpt2.modeling_gpt2", "transformers.models.gpt2.tokenization_gpt2",
+    "transformer_lens", "transformer_lens.model_bridge",
+    "autograder.codec", "autograder.worker",
+)  # fmt: skip
+OUR_PACKAGE = "mechinterp_course"
+
+
+def main(handle: int) -> None:
+    """Serve the grader at the other end of descriptor `handle` until it hangs up."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the grader's to handle
+    for name in PRELOADED:
+        importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)  # a thread pool would not survive the fork
+    grader = Channel(socket.socket(fileno=handle))
+    grader.send({"op": "ready"})
+    for setup, handles in _requests(grader):
+        pid = _fork(grader, lambda: serve_room(Channel(socket.socket(fileno=handles[0])), setup))  # noqa: B023
+        os.close(handles[0])
+        grader.send({"op": "room", "pid": pid})
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def serve_room(grader: Channel, setup: dict) -> None:
+    """Import the library in `setup["folder"]`, then fork workers and tell how they ended."""
+    try:
+        _enter_library(Path(setup["folder"]), setup["modules"])
+    except Exception as error:
+        grader.send({"op": "broken", "message": f"{type(error).__name__}: {error}"})
+        return
+    grader.send({"op": "ready"})
+    for request, handles in _requests(grader):
+        if request["op"] == "reap":
+            grader.send({"op": "reaped", "status": _reap(request["pid"])})
+            continue
+        pid = _fork(grader, lambda: _become_worker(handles[0], setup, request))  # noqa: B023
+        os.close(handles[0])
+        grader.send({"op": "worker", "pid": pid})
+
+
+def _requests(grader: Channel):
+    """Yield the grader's messages with their descriptors until it hangs up."""
+    while True:
+        try:
+            message, _, handles = grader.receive_with_handles()
+        except ChannelClosed:
+            return
+        yield message, handles
+
+
+def _fork(grader: Channel, child_main) -> int:
+    """Fork; the child runs `child_main` and never returns. Returns the child's process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        die_with_parent()
+        grader.close()
+        child_main()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _enter_library(folder: Path, modules: list[str]) -> None:
+    """Make `folder` the only place our library is found in, and import it from there."""
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if not (Path(entry) / OUR_PACKAGE).is_dir())]
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+    for name in modules:
+        importlib.import_module(name)
+    if Path(sys.modules[OUR_PACKAGE].__file__).parent.parent != folder:
+        raise ImportError("the library came from elsewhere")
+
+
+def _reap(pid: int) -> int:
+    """Kill a worker if it still runs, wait for it, return its wait status."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    return status
+
+
+def _become_worker(handle: int, setup: dict, job: dict) -> None:
+    from autograder import worker
+
+    scratch = Path(job["scratch"])
+    os.chdir(scratch)
+    os.environ.clear()
+    os.environ.update({name: str(scratch) for name in ("HOME", "TMPDIR", "MPLCONFIGDIR")})
+    os.environ.update({"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"})
+    tempfile.tempdir = str(scratch)
+    _redirect(scratch / "output.txt")
+    _close_all_but(handle)
+    readable = [Path(path) for path in setup["readable"]]
+    confine(readable, scratch, Limits(**setup["limits"]), Tier(setup["tier"]))
+    worker.serve(Channel(socket.socket(fileno=handle)), job)
+
+
+def _redirect(output: Path) -> None:
+    """Give the process an empty standard input and send what it prints to a file of limited size."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    printed = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    os.dup2(nothing, 0)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+
+
+def _close_all_but(handle: int) -> None:
+    os.closerange(3, handle)
+    os.closerange(handle + 1, os.sysconf("SC_OPEN_MAX") if sys.platform != "linux" else _highest_handle() + 1)
+
+
+def _highest_handle() -> int:
+    return max(map(int, os.listdir("/proc/self/fd")))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
