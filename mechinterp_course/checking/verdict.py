@@ -86,9 +86,9 @@ class Outcome:
 class Observation:
     """What was seen around one call of the student's code.
 
-    `mutated`: parameters whose values the call changed in place; `aliased`: parameters whose memory the result
-    shares; `hooks_left`: hooks that models among the arguments carry since the call; `training_changed`:
-    whether such a model was switched between `train()` and `eval()`.
+    `mutated`: parameters whose values the call changed in place; `aliased`: parameters whose memory the
+    result shares; `hooks_left`: hooks that models among the arguments carry since the call;
+    `training_changed`: whether such a model was switched between `train()` and `eval()`.
     """
 
     mutated: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def block_lines(diagnosis: Diagnosis, claim: str | None = None) -> list[str]:
         ("got", diagnosis.actual),
         ("known mistake", diagnosis.mistake and diagnosis.mistake.replace("_", " ")),
     )
-    return lines + [f"  {label + ':':<10} {text}" for label, text in details if text is not None]
+    return lines + [f"  {label + ':':<14} {text}" for label, text in details if text is not None]
 
 
 def claim_of(check: Callable) -> str:

@@ -1,0 +1,188 @@
+"""Why a list, a set, a number or a string is not the expected one: which elements, order or index."""
+
+import math
+from collections import Counter
+
+from mechinterp_course.checking.verdict import Diagnosis
+
+PAIR_PARTS = {"heads": ("layer", "head")}
+RTOL, ATOL = 1.3e-6, 1e-5  # as for float32 tensors
+LONGEST_LIST = 6
+
+
+def explain_elements(actual: object, expected: object, what: str = "elements") -> Diagnosis | None:
+    """Return why `actual` is not `expected`, None if they are equal.
+
+    Lists and tuples count as the same; True is not 1, 1.0 is not 1; floats agree up to float32 rounding.
+    """
+    if same(actual, expected):
+        return None
+    if family(actual) != family(expected):
+        return _wrong_type(actual, expected)
+    kind, message = "wrong_value", "The value differs from the expected one."
+    if isinstance(expected, list | tuple | set | frozenset):
+        kind, message = _explain_collection(
+            list(actual), list(expected), what, isinstance(expected, list | tuple)
+        )
+    elif isinstance(expected, dict):
+        kind, message = _explain_dict(actual, expected, what)
+    return Diagnosis(kind, message, expected=shortened(expected), actual=shortened(actual))
+
+
+def same(actual: object, expected: object) -> bool:
+    """Whether two plain values are equal, container by container."""
+    if family(actual) != family(expected):
+        return False
+    if isinstance(expected, float):
+        return math.isclose(actual, expected, rel_tol=RTOL, abs_tol=ATOL)
+    if isinstance(expected, list | tuple):
+        return len(actual) == len(expected) and all(map(same, actual, expected))
+    if isinstance(expected, dict):
+        return actual.keys() == expected.keys() and all(same(actual[key], expected[key]) for key in expected)
+    return family(expected) is not None and bool(actual == expected)
+
+
+def family(value: object) -> str | None:
+    """Return what kind of plain value this is, None for anything else; lists and tuples are one kind."""
+    if value is None:
+        return "None"
+    for name, types in (
+        ("bool", bool),
+        ("int", int),
+        ("float", float),
+        ("str", str),
+        ("list", list | tuple),
+        ("set", set | frozenset),
+        ("dict", dict),
+    ):
+        if isinstance(value, types):
+            return name
+    return None
+
+
+def _wrong_type(actual: object, expected: object) -> Diagnosis:
+    asked, found = family(expected), family(actual) or type(actual).__name__
+    advice = ""
+    if found == "Tensor":
+        advice = " `.tolist()` or `.item()` turns a tensor into plain numbers."
+    elif actual is None:
+        advice = " Is a `return` missing?"
+    message = f"Expected {_counted(asked)}, got {_counted(found)}.{advice}"
+    return Diagnosis("wrong_type", message, expected=shortened(expected), actual=shortened(actual))
+
+
+def _counted(name: str) -> str:
+    if name == "None":
+        return name
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _explain_collection(actual: list, expected: list, what: str, ordered: bool) -> tuple[str, str]:
+    found, asked = [_key(each) for each in actual], [_key(each) for each in expected]
+    if Counter(found) == Counter(asked) and ordered:
+        return _explain_order(actual, expected, what)
+    if odd := _odd_one(actual, expected):
+        return odd
+    parts = PAIR_PARTS.get(what, ("first number", "second number"))
+    return (
+        _swapped_pairs(found, asked, parts)
+        or _shifted_index(actual, expected, what, parts)
+        or _missing_and_extra(actual, expected, what)
+    )
+
+
+def _key(value: object) -> tuple:
+    """A hashable stand-in in which True is not 1, lists are tuples and floats are rounded."""
+    kind = family(value)
+    if kind == "list":
+        return (kind, *map(_key, value))
+    if kind == "float":
+        return kind, f"{value:.3g}"
+    return (kind, value) if kind in ("bool", "int", "str", "None") else (kind, repr(value))
+
+
+def _explain_order(actual: list, expected: list, what: str) -> tuple[str, str]:
+    found, asked = [_key(each) for each in actual], [_key(each) for each in expected]
+    if found == asked:
+        place = next(i for i, pair in enumerate(zip(actual, expected, strict=True)) if not same(*pair))
+        return "wrong_value", f"Almost right: entry {place} is {actual[place]}, expected {expected[place]}."
+    if found[::-1] == asked:
+        return "reversed", f"The right {what}, in reverse order."
+    place = next(i for i, pair in enumerate(zip(found, asked, strict=True)) if pair[0] != pair[1])
+    return "order", f"The right {what}, but in another order: they first differ at entry {place}."
+
+
+def _odd_one(actual: list, expected: list) -> tuple[str, str] | None:
+    kinds = {_kinds(each) for each in expected}
+    for each in actual:
+        if kinds and _kinds(each) not in kinds:
+            advice = " Turn tensors into numbers with `.item()`." if "Tensor" in str(_kinds(each)) else ""
+            return "wrong_type", f"{shortened(each)} is not of the form of {shortened(expected[0])}.{advice}"
+    return None
+
+
+def _kinds(value: object) -> object:
+    kind = family(value)
+    return tuple(map(_kinds, value)) if kind == "list" else kind or type(value).__name__
+
+
+def _swapped_pairs(found: list[tuple], asked: list[tuple], parts: tuple[str, str]) -> tuple[str, str] | None:
+    if not all(len(key) == 3 and key[0] == "list" for key in found + asked):
+        return None
+    if Counter((kind, second, first) for kind, first, second in found) != Counter(asked):
+        return None
+    first, second = parts
+    return "pair_swapped", f"Pairs are ({second}, {first}) where ({first}, {second}) was asked."
+
+
+def _shifted_index(actual: list, expected: list, what: str, parts: tuple[str, str]) -> tuple[str, str] | None:
+    if len(actual) != len(expected) or len(actual) < 2:
+        return None
+    if _kinds(actual[0]) == "int":
+        actual, expected, parts = [(each,) for each in actual], [(each,) for each in expected], (what,)
+    if any(_kinds(each) != ("int",) * len(parts) for each in actual):
+        return None
+    for place, part in enumerate(parts):
+        for step, size in ((1, "small"), (-1, "large")):
+            moved = [(*each[:place], each[place] + step, *each[place + 1 :]) for each in actual]
+            if Counter(moved) == Counter(map(tuple, expected)):
+                subject = f"Every {part}" if len(parts) > 1 else f"All {part}"
+                return "off_by_one", f"{subject} {'is' if len(parts) > 1 else 'are'} too {size} by 1."
+    return None
+
+
+def _missing_and_extra(actual: list, expected: list, what: str) -> tuple[str, str]:
+    originals = {_key(each): each for each in [*actual, *expected]}
+    found, asked = Counter(map(_key, actual)), Counter(map(_key, expected))
+    if found.keys() == asked.keys():
+        key = next(key for key in found if found[key] != asked[key])
+        return "duplicates", f"{originals[key]} occurs {found[key]} times, expected {asked[key]}."
+    missing = [originals[key] for key in asked if key not in found]
+    extra = [originals[key] for key in found if key not in asked]
+    said = []
+    if missing:
+        said.append(f"Missing {what}: {shortened(missing)[1:-1]}.")
+    if extra:
+        said.append(f"{what.capitalize()} that should not be there: {shortened(extra)[1:-1]}.")
+    kind = "missing_and_extra" if missing and extra else "missing_elements" if missing else "extra_elements"
+    return kind, " ".join(said)
+
+
+def _explain_dict(actual: dict, expected: dict, what: str) -> tuple[str, str]:
+    if actual.keys() != expected.keys():
+        return _missing_and_extra(list(actual), list(expected), f"keys of {what}")
+    key = next(key for key in expected if not same(actual[key], expected[key]))
+    return (
+        "wrong_value",
+        f"The value at {key!r} is {shortened(actual[key])}, expected {shortened(expected[key])}.",
+    )
+
+
+def shortened(value: object, limit: int = 80) -> str:
+    """Return a value as Python writes it, cut to `limit` characters and a few elements."""
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        text = ", ".join(repr(each) for each in value[:LONGEST_LIST])
+        text = f"[{text}, … {len(value) - LONGEST_LIST} more]"
+    else:
+        text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,131 @@
+"""Which known mistake an answer behaves like: the check is replayed with each mistake in its place."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mechinterp_course.checking.draw import Draw
+from mechinterp_course.checking.elements import family
+from mechinterp_course.checking.local import LocalStudent
+from mechinterp_course.checking.verdict import Diagnosis, StudentFault, evaluate
+from mechinterp_course.layout import course_root
+
+RTOL, ATOL = 1e-4, 1e-5  # the same mistake written otherwise rounds otherwise
+
+Transcript = list[tuple[str, object]]
+Mistakes = dict[str, Callable]
+
+
+def load_mistakes(chapter: str) -> dict[str, Mistakes]:
+    """Return {exercise: {mistake: function}} of a chapter, empty where its solutions are not installed.
+
+    The chapter's `mistakes.py` calls them `<exercise>__<mistake>`.
+    """
+    path = course_root() / "solutions" / chapter / "mistakes.py"
+    found: dict[str, Mistakes] = {}
+    for name, value in _names_in(path).items() if path.is_file() else ():
+        exercise, separator, mistake = name.partition("__")
+        if exercise and separator and callable(value):
+            found.setdefault(exercise, {})[mistake] = value
+    return found
+
+
+def mistakes_of(exercise: str) -> Mistakes:
+    """Return the known mistakes of an exercise, whichever chapter it stands in."""
+    for path in sorted((course_root() / "solutions").glob("*/mistakes.py")):
+        if f"def {exercise}__" in path.read_text(encoding="utf-8"):
+            return load_mistakes(path.parent.name).get(exercise, {})
+    return {}
+
+
+def recognise(
+    check: Callable, exercise: str, mistakes: Mistakes, transcript: Transcript, draw: Draw
+) -> str | None:
+    """Return the first of an exercise's mistakes that behaves in `check` as the student did, else None.
+
+    Behaves the same: it fails the check, with the same calls and equal results. `transcript` is the
+    student's; what other names gave in it is given again. `draw` is the check's, and is started afresh.
+    Where the student's code did nothing but raise, the exception's message must agree as well.
+    """
+    for name, mistake in mistakes.items():
+        student = LocalStudent({**recorded(transcript), exercise: mistake})
+        outcome = evaluate(check, student, draw.restart())
+        if outcome.verdict == "failed" and same_transcript(student.transcript, transcript):
+            return name
+    return None
+
+
+def named(diagnosis: Diagnosis, name: str, mistake: Callable) -> Diagnosis:
+    """Return the diagnosis with the mistake's name, and the first paragraph of its docstring in front."""
+    paragraph = " ".join((mistake.__doc__ or "").strip().split("\n\n")[0].split())
+    return replace(diagnosis, mistake=name, message=f"{paragraph} {diagnosis.message}".strip())
+
+
+def recorded(transcript: Transcript) -> dict[str, Callable]:
+    """Return functions that give, call by call, what the transcript's names gave."""
+    results: dict[str, list[object]] = {}
+    for name, result in transcript:
+        results.setdefault(name, []).append(result)
+    return {name: _giving(iter(each)) for name, each in results.items()}
+
+
+def _giving(results: Iterator[object]) -> Callable:
+    def give(*args: object, **kwargs: object) -> object:
+        result = next(results)
+        if isinstance(result, StudentFault):
+            raise result
+        return result
+
+    return give
+
+
+def same_transcript(one: Transcript, other: Transcript) -> bool:
+    """Whether two transcripts have the same calls with equal results, and tell more than that it failed."""
+    if not other or len(one) != len(other):
+        return False
+    if not all(name == known and alike(a, b) for (name, a), (known, b) in zip(one, other, strict=True)):
+        return False
+    faults = [(a, b) for (_, a), (_, b) in zip(one, other, strict=True) if isinstance(a, StudentFault)]
+    return len(faults) < len(one) or all(a.message == b.message for a, b in faults)
+
+
+def alike(one: object, other: object) -> bool:
+    """Whether two results are equal up to rounding.
+
+    NaN equals NaN here, faults of one kind are equal, and so are objects that are no plain values.
+    """
+    if isinstance(one, StudentFault) and isinstance(other, StudentFault):
+        return (one.kind, one.exception) == (other.kind, other.exception)
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return _alike_tensors(one, other)
+    if family(one) != family(other):
+        return False
+    if isinstance(one, float):
+        return math.isclose(one, other, rel_tol=RTOL, abs_tol=ATOL) or (one != one and other != other)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    return family(one) is None or one == other
+
+
+def _alike_tensors(one: Tensor, other: Tensor) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    if not one.is_floating_point():
+        return torch.equal(one.cpu(), other.cpu())
+    one, other = one.detach().cpu().double(), other.detach().cpu().double()
+    scale = other[other.isfinite()].abs().max().item() if other.isfinite().any() else 0.0
+    return torch.allclose(one, other, RTOL, ATOL * max(scale, 1.0), equal_nan=True)
+
+
+def _names_in(path: Path) -> dict[str, object]:
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_mistakes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
