@@ -1,0 +1,1 @@
+"""The chapters' checks and manifests, written by `python -m mechinterp_course.authoring`: no answers in here."""
