@@ -23,10 +23,15 @@ INLINE = 12  # batches up to this size are reviewed on the index page itself
 
 def write_index(folder: Path) -> list[Path]:
     """Write the pages of a graded batch and return their paths, the index first."""
-    submissions = [_submission(path) for path in sorted(folder.glob("*/results.json"))]
+    submissions = read_submissions(folder)
     index = folder / "index.html"
     index.write_text(page("Graded submissions", _index(submissions)), "utf-8")
     return [index, *(_write_report(folder, submission) for submission in submissions)]
+
+
+def read_submissions(folder: Path) -> list[Submission]:
+    """Return the graded submissions of a batch's folder, by name."""
+    return [_submission(path) for path in sorted(folder.glob("*/results.json"))]
 
 
 def _write_report(folder: Path, submission: Submission) -> Path:

@@ -33,11 +33,7 @@ class Exercise:
 
     @property
     def state(self) -> str:
-        """Return `grader_error`, `passed`, `not_run`, `partial` or `failed`."""
-        verdicts = {test["extra_data"]["verdict"] for test in self.tests}
-        if "grader_error" in verdicts or len(verdicts) == 1:
-            return "grader_error" if "grader_error" in verdicts else verdicts.pop()
-        return "partial" if "passed" in verdicts else "failed"
+        return state_of({test["extra_data"]["verdict"] for test in self.tests})
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,13 @@ class Submission:
     name: str
     result: dict
     exercises: tuple[Exercise, ...]
+
+
+def state_of(verdicts: set[str]) -> str:
+    """Sum up the verdicts of an exercise's checks: `partial` if only some passed, else as in `GLYPHS`."""
+    if "grader_error" in verdicts or len(verdicts) == 1:
+        return "grader_error" if "grader_error" in verdicts else next(iter(verdicts))
+    return "partial" if "passed" in verdicts else "failed"
 
 
 def number(value: float) -> str:
@@ -106,13 +109,19 @@ def _check(test: dict, explained: set[str]) -> str:
     hidden = tag("span", "hidden check", class_="hidden") if extra.get("hidden") else ""
     points = tag("span", f"{number(test['score'])} / {number(test['max_score'])}", class_="points")
     mark = tag("span", glyph, class_="glyph", role="img", aria_label=meaning)
-    why = _explanation(extra)
+    why = _explanation(extra) or _note(test)
     if why in explained:
         why = tag("p", "For the same reason as above.", class_="same")
     elif why:
         explained.add(why)
     claim = tag("span", prose(test["claim"]), class_="claim")
     return tag("li", tag("p", mark + claim + hidden + points, class_="line") + why, class_=verdict)
+
+
+def _note(test: dict) -> str:
+    """Return what is to be said of a check that passed: below its sentence, `output` names help it had."""
+    said = (test.get("output") or "").partition("\n")[2]
+    return tag("p", prose(said), class_="same") if said and test["extra_data"]["verdict"] == "passed" else ""
 
 
 def _explanation(extra: dict) -> str:
