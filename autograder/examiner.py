@@ -4,18 +4,20 @@ import ast
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-
-from mechinterp_course.checking.recognition import load_mistakes, recognise
+from functools import cache
 
 from autograder.cells import Reading
 from autograder.manifest import Check, Exercise, Manifest
 from autograder.proxy import Desk, Student
 from autograder.room import Room, Zygote
 from mechinterp_course.checking.draw import Draw, check_seed
+from mechinterp_course.checking.recognition import load_mistakes, named, recognise
 from mechinterp_course.checking.verdict import Diagnosis, NotWritten, Outcome, StudentFault, evaluate
 
 SECONDS_PER_CELL = 10.0
 SECONDS_PER_CALL = 10.0
+
+known_mistakes = cache(load_mistakes)
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,11 @@ class Examiner:
         """Name the known mistake that the student's code behaved like, if there is one."""
         if outcome.verdict != "failed":
             return outcome
-        mistakes = load_mistakes(manifest.chapter).get(exercise.name, {})
+        mistakes = known_mistakes(manifest.chapter).get(exercise.name, {})
         seed = check_seed(self.seed, full_name(manifest, exercise, check))
         draw = Draw(seed, self.device)
         name = recognise(manifest.check_function(check), exercise.name, mistakes, student.transcript, draw)
-        if name is None:
-            return outcome
-        return Outcome("failed", replace(outcome.diagnosis, mistake=name))
+        return Outcome("failed", named(outcome.diagnosis, name, mistakes[name])) if name else outcome
 
     def _room(self, manifest: Manifest, exercise: Exercise) -> Room:
         key = (manifest.chapter, exercise.name)

@@ -39,6 +39,7 @@ class Desk:
     seconds_per_call: float
     substitute: dict[str, str] = field(default_factory=dict)
     failed: dict[int, StudentFault] = field(default_factory=dict)
+    defined: frozenset[str] = frozenset()
 
     def hire(self) -> Worker:
         """Return a worker that has run the cells, skipping the deadly ones."""
@@ -49,17 +50,18 @@ class Desk:
                 return worker
 
     def fault_of(self, name: str) -> StudentFault | None:
-        """Return why the cell that should define `name` did not, if it failed."""
+        """Return why there is no `name` to call, None when there is one."""
+        if name in self.defined:
+            return None
         for index, cell in enumerate(self.cells):
-            if name in cell.mentions:
-                fault = cell.fault or self.deadly.get(index) or self.failed.get(index)
-                if fault is not None:
-                    return fault
-        return None
+            fault = cell.fault or self.deadly.get(index) or self.failed.get(index)
+            if name in cell.mentions and fault is not None:
+                return fault
+        return NotWritten("missing", f"there is no function or class named {name}")
 
     def _job(self) -> dict:
         runnable = [
-            {"index": index, "label": cell.label, "source": cell.source, "defines": sorted(cell.defines)}
+            {"index": index, "label": cell.label, "source": cell.source}
             for index, cell in enumerate(self.cells)
             if cell.fault is None and index not in self.deadly
         ]
@@ -82,6 +84,7 @@ class Desk:
                 fault = StudentFault("crashed", f"while this cell ran, {worker.end()}", self._label(current))
             else:
                 if message.get("op") == "ready":
+                    self.defined = frozenset(map(str, message.get("defined", ())))
                     return None
                 if message.get("op") == "cell":
                     current = self._index(message)
@@ -137,6 +140,10 @@ class Student:
     def call(self, target: dict, args: tuple, kwargs: dict, name: str, keep: bool = False) -> Any:
         """Call what `target` describes and return its value; note it in the transcript."""
         raw: list[bytes] = []
+        self._hire()
+        if target["k"] == "answer" and (fault := self._desk.fault_of(target["name"])):
+            self.transcript.append((name, fault))
+            raise fault
         request = {
             "op": "call", "target": target, "keep": keep,
             "args": [encode(value, raw, self.refer) for value in args],
@@ -168,18 +175,22 @@ class Student:
             self._worker.end()
             self._worker = None
 
-    def _exchange(self, request: dict, raw: list[bytes]) -> Any:
+    def _hire(self) -> Worker:
         if self._worker is None:
             self._worker = self._desk.hire()
+        return self._worker
+
+    def _exchange(self, request: dict, raw: list[bytes]) -> Any:
+        worker = self._hire()
         try:
-            self._worker.channel.send(request, raw)
-            message, buffers = self._worker.channel.receive(self._desk.seconds_per_call)
+            worker.channel.send(request, raw)
+            message, buffers = worker.channel.receive(self._desk.seconds_per_call)
         except DeadlinePassed:
             self.close()
             seconds = round(self._desk.seconds_per_call)
             raise StudentFault("timeout", f"the call did not return within {seconds} s") from None
         except ChannelClosed:
-            ending = self._worker.end()
+            ending = worker.end()
             self._worker = None
             raise StudentFault("crashed", f"during the call, {ending}") from None
         return self._value(message, buffers)
@@ -208,13 +219,6 @@ class Answer:
         self.student, self.name, self.keep = student, name, keep
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        desk = self.student._desk
-        fault = desk.fault_of(self.name) if self.name not in desk.substitute else None
-        if fault is None and self.name not in desk.substitute and not _defined(desk.cells, self.name):
-            fault = NotWritten("missing", f"there is no function named {self.name}")
-        if fault is not None:
-            self.student.transcript.append((self.name, fault))
-            raise fault
         return self.student.call({"k": "answer", "name": self.name}, args, kwargs, self.name, self.keep)
 
 
@@ -278,7 +282,3 @@ def _observation(seen: dict) -> Observation:
         hooks_left=int(seen.get("hooks_left", 0)),
         training_changed=seen.get("training_changed") is True,
     )
-
-
-def _defined(cells: tuple[Cell, ...], name: str) -> bool:
-    return any(name in cell.defines for cell in cells)

@@ -3,6 +3,7 @@
 What leaves this process is values and reports of what was seen, never verdicts: the grader compares.
 """
 
+import ast
 import errno
 import importlib
 import linecache
@@ -60,15 +61,18 @@ class Workroom:
         """Run the student's cells in order; one that raises leaves what it had defined."""
         for cell in cells:
             self.grader.send({"op": "cell", "index": cell["index"]})
-            file = _remember_source(cell)
             try:
-                exec(compile(cell["source"], file, "exec"), self.namespace)
+                self._run_cell(_remember_source(cell), cell["source"])
             except BaseException as error:
                 self.grader.send({"op": "cell_failed", "index": cell["index"], **_describe(error)})
-            for name in cell["defines"]:
-                if name in self.namespace:
-                    self.answers[name] = self.namespace[name]
         self.namespace.update(self.answers)
+
+    def _run_cell(self, file: str, source: str) -> None:
+        """Run a cell statement by statement; the last top-level definition of a name is the answer."""
+        for statement in ast.parse(source, file).body:
+            exec(compile(ast.Module([statement], []), file, "exec"), self.namespace)
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                self.answers[statement.name] = self.namespace[statement.name]
 
     def substitute(self, references: dict[str, str]) -> None:
         """Put the reference in place of the student's function of that name."""

@@ -1,0 +1,121 @@
+"""A chapter's file falls into cells that fail alone."""
+
+import json
+
+import pytest
+
+from autograder.cells import read_source
+from autograder.submission import Source, Unreadable
+
+
+def script(text: str):
+    return read_source(Source("chapter.py", text.encode()))
+
+
+def notebook(*cells: dict, **metadata):
+    content = {"cells": list(cells), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return read_source(Source("chapter.ipynb", json.dumps(content).encode()))
+
+
+def code(source, **metadata):
+    return {"cell_type": "code", "source": source, "metadata": metadata, "outputs": []}
+
+
+def test_cells_of_the_percent_format_are_split_and_prose_is_left_out():
+    reading = script('# %% [markdown]\nr"""\ntext\n"""\n# %%\ndef f(): return 1\n# %%\ndef g(): return 2\n')
+    assert [sorted(cell.defines) for cell in reading.cells] == [["f"], ["g"]]
+
+
+def test_a_cell_that_does_not_parse_costs_only_what_it_defines():
+    reading = script("# %%\ndef f(): return 1\n# %%\ndef g(: return 2\n# %%\ndef h(): return 3\n")
+    assert [cell.fault is None for cell in reading.cells] == [True, False, True]
+    assert reading.cells[1].mentions == {"g"} and "line 4" in reading.cells[1].fault.where
+
+
+def test_an_unclosed_string_ends_with_its_cell():
+    reading = script('# %%\ndef f():\n    """never closed\n# %%\ndef g(): return 2\n')
+    assert reading.cells[0].fault.kind == "syntax_error" and reading.cells[1].defines == {"g"}
+
+
+def test_a_plain_file_that_does_not_parse_is_cut_before_each_definition():
+    reading = script(
+        "import torch\n\ndef f():\n    return 1\n\n@torch.no_grad()\ndef g():\n    return (\n\ndef h():\n    return 3\n"
+    )
+    assert {name for cell in reading.cells if not cell.fault for name in cell.defines} == {"f", "h"}
+    assert {name for cell in reading.cells if cell.fault for name in cell.mentions} == {"g"}
+
+
+def test_line_numbers_are_those_of_the_file():
+    reading = script("# a header\n# %%\nx = 1\n# %%\ndef f():\n    return 2\n")
+    assert reading.cells[-1].source.splitlines().index("def f():") == 4
+
+
+@pytest.mark.parametrize("tag", ["check", "demo", "given", "predict"])
+def test_cells_that_are_not_the_students_are_left_out(tag):
+    assert script(f'# %% tags=["{tag}"]\ndef f(): return 1\n').cells == ()
+    assert notebook(code("def f(): return 1", tags=[tag])).cells == ()
+
+
+def test_magics_and_shell_lines_are_removed():
+    reading = notebook(code("%load_ext autoreload\n!ls\ndef f(x):\n    return x % 3\n?f"))
+    assert reading.cells[0].fault is None and "x % 3" in reading.cells[0].source
+
+
+def test_a_cell_magic_does_not_hide_a_definition():
+    assert notebook(code("%%time\ndef f():\n    return 1")).cells[0].defines == {"f"}
+
+
+STUBS = {
+    "stub": ('def f(x):\n    """Doc."""\n    raise NotImplementedError("f is not written yet")', True),
+    "stub without docstring": ("def f(x):\n    raise NotImplementedError", True),
+    "written": ("def f(x):\n    return x", False),
+    "partly written": ('def f(x):\n    y = x\n    raise NotImplementedError("f is not written yet")', False),
+    "class of stubs": ("class f:\n    def g(self):\n        raise NotImplementedError('no')", True),
+    "class partly written": (
+        "class f:\n    def g(self):\n        raise NotImplementedError\n    def h(self): return 1",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("source, stub", STUBS.values(), ids=STUBS)
+def test_an_untouched_stub_is_told_from_an_attempt(source, stub):
+    assert (script(source).cells[0].stubs == {"f"}) is stub
+
+
+def test_a_notebook_names_its_chapter_and_version():
+    reading = notebook(code("x = 1"), mechinterp_course={"chapter": "ch03_x", "version": "abc"})
+    assert (reading.chapter, reading.version) == ("ch03_x", "abc")
+
+
+UNREADABLE = {
+    "not JSON": b"{",
+    "a list": b"[]",
+    "no cells": b"{}",
+    "cells not a list": b'{"cells": 3}',
+    "bytes that aren't text": b"\xff\xfe\x00",
+    "null bytes": b"a\0b",
+    "nested too deep": b"[" * 200_000,
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_broken_notebook_is_unreadable_in_one_line(data):
+    with pytest.raises(Unreadable) as error:
+        read_source(Source("chapter.ipynb", data))
+    assert "\n" not in str(error.value)
+
+
+ODD_CELLS = [
+    None,
+    3,
+    {"cell_type": "code"},
+    {"cell_type": "code", "source": 5},
+    code("x = 1", tags="demo"),
+    {"cell_type": "code", "source": "y = 2", "metadata": None},
+]
+
+
+def test_odd_cells_never_stop_the_reading():
+    reading = notebook(*ODD_CELLS, code("def f(): return 1"))
+    assert any("f" in cell.defines for cell in reading.cells)

@@ -1,0 +1,297 @@
+"""A submission's code in its own process: what it returns arrives, what it does stays there."""
+
+import pytest
+import torch
+
+from autograder.cells import read_source
+from autograder.manifest import Exercise, Manifest
+from autograder.proxy import Desk, Remote, Student
+from autograder.submission import Source
+from mechinterp_course.checking.verdict import NotWritten, StudentFault
+from mechinterp_course.layout import PACKAGE
+
+GIVEN = """
+import torch
+from mechinterp_course import heads
+
+def twice(function, x):
+    return function(function(x))
+"""
+EXERCISE = Exercise(
+    "induction_score", "", 1, 1, (), "heads.induction_score", ("induction_score",), (), 1, {}, "", (), ()
+)
+MANIFEST = Manifest("ch00_test", "", "", "", (GIVEN,), (EXERCISE,))
+
+SUBMISSION = """
+# %%
+import os
+
+def double(x):
+    return x * 2
+
+def needs_double(x):
+    return double(x) + 1
+
+def leave(status):
+    os._exit(status)
+
+def loop():
+    while True:
+        pass
+
+def library_answer(pattern):
+    return heads.induction_score(pattern, 3)
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+
+def allocate(size):
+    return torch.zeros(size).sum()
+
+def crash():
+    import ctypes
+    ctypes.string_at(0)
+
+def shout(size):
+    print("x" * size)
+    return size
+
+def connect():
+    import socket
+    socket.create_connection(("127.0.0.1", 80))
+
+def spawn():
+    import subprocess
+    return subprocess.run(["true"]).returncode
+
+def environment():
+    return dict(os.environ)
+
+def descriptors():
+    found = []
+    for handle in range(3, 64):
+        try:
+            os.fstat(handle)
+            found.append(handle)
+        except OSError:
+            pass
+    return len(found)
+
+def change(x):
+    x.add_(1)
+    return x
+
+class Counter:
+    def __init__(self, start):
+        self.count = start
+
+    def up(self, by):
+        self.count += by
+        return self.count
+
+def lie():
+    raise NotImplementedError("a custom text")
+
+# %%
+def broken(:
+    return 1
+# %%
+while True:
+    pass
+def after_the_loop():
+    return 1
+# %%
+def before_the_error():
+    return 1
+raise ValueError("on the top level")
+# %%
+def last():
+    return 1
+def last():
+    return 2
+last = None
+"""
+
+
+@pytest.fixture(scope="module")
+def room(zygote):
+    room = zygote.open_room(EXERCISE.withhold, ["heads", "models"])
+    yield room
+    room.close()
+
+
+@pytest.fixture(scope="module")
+def student(room):
+    cells = read_source(Source("chapter.py", SUBMISSION.encode())).cells
+    desk = Desk(room, MANIFEST, EXERCISE, cells, {}, "cpu", seconds_per_cell=3.0, seconds_per_call=3.0)
+    student = Student(desk)
+    student.begin(0)
+    yield student
+    student.close()
+
+
+def test_tensors_go_and_come_by_value(student):
+    x = torch.arange(3.0)
+    assert torch.equal(student.double(x), 2 * x) and student.last.mutated == ()
+
+
+def test_a_change_to_an_argument_is_reported_and_stays_there(student):
+    x = torch.zeros(2)
+    student.change(x)
+    assert x.tolist() == [0, 0]
+    assert student.last.mutated and student.last.aliased
+
+
+FAULTS = {
+    "crashed": lambda s: s.leave(0),
+    "timeout": lambda s: s.loop(),
+    "withheld": lambda s: s.library_answer(torch.rand(1, 1, 7, 7)),
+    "memory": lambda s: s.allocate(10**11),
+    "output": lambda s: s.shout(100_000_000),
+    "raised": lambda s: s.double(),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_each_way_to_fail_has_its_kind_and_the_next_call_works(student, kind):
+    with pytest.raises(StudentFault) as fault:
+        FAULTS[kind](student)
+    assert fault.value.kind == kind
+    assert student.double(2) == 4
+
+
+def test_a_segmentation_fault_costs_one_call(student):
+    with pytest.raises(StudentFault, match="segmentation fault"):
+        student.crash()
+    assert student.double(2) == 4
+
+
+def test_a_megabyte_of_print_costs_nothing(student):
+    assert student.shout(1_000_000) == 1_000_000
+
+
+def test_a_not_implemented_error_of_ones_own_is_an_error_not_a_stub(student):
+    with pytest.raises(StudentFault) as fault:
+        student.lie()
+    assert fault.value.kind == "raised" and not isinstance(fault.value, NotWritten)
+
+
+def test_an_error_names_the_line_of_the_students_code(student):
+    with pytest.raises(StudentFault) as fault:
+        student.read("/nonexistent/file")
+    assert "with open(path) as file:" in fault.value.where
+
+
+CELL_FAULTS = {
+    "broken": "syntax_error",
+    "after_the_loop": "timeout",
+    "nowhere": "missing",
+}
+
+
+@pytest.mark.parametrize("name, kind", CELL_FAULTS.items())
+def test_a_cell_that_fails_costs_what_it_defines(student, name, kind):
+    with pytest.raises(StudentFault) as fault:
+        getattr(student, name)()
+    assert fault.value.kind == kind
+
+
+def test_what_a_cell_defined_before_it_raised_is_kept(student):
+    assert student.before_the_error() == 1
+
+
+def test_the_last_definition_is_the_answer_whatever_is_assigned_later(student):
+    assert student.last.__class__.__name__ == "Observation"  # `last` is the protocol's own word
+    assert student.call({"k": "answer", "name": "last"}, (), {}, "last") == 2
+
+
+def test_objects_stay_there_and_answer_by_reference(student):
+    counter = student.Counter(3)
+    assert isinstance(counter, Remote) and counter.up(2) == 5 and counter.count == 5
+    for forbidden in (bool, lambda c: c == counter, hash):
+        with pytest.raises(TypeError):
+            forbidden(counter)
+
+
+def test_a_kept_tensor_stays_there_until_it_is_fetched(student):
+    kept = student.keep.double(torch.ones(2))
+    assert isinstance(kept, Remote)
+    assert student.double(kept).tolist() == [4, 4] and student.fetch(kept).tolist() == [2, 2]
+
+
+def test_a_given_function_runs_beside_the_students(student):
+    def twice(function, x): ...
+
+    assert student.run(twice, student.double, torch.ones(1)).tolist() == [4]
+
+
+def test_the_reference_can_stand_in_for_a_function_that_others_need(room):
+    source = b"# %%\ndef previous_token_score(p):\n    return 7\n# %%\ndef uses_it(p):\n    return previous_token_score(p)\n"
+    cells = read_source(Source("chapter.py", source)).cells
+    desk = Desk(room, MANIFEST, EXERCISE, cells, {}, "cpu", 3.0, 3.0)
+    desk.substitute["previous_token_score"] = "heads.previous_token_score"
+    student = Student(desk)
+    pattern = torch.eye(4)[None, None]
+    assert student.uses_it(pattern).tolist() == [0]
+    student.close()
+
+
+needs_t2 = pytest.mark.skipif(
+    "not __import__('autograder.sandbox').sandbox.probe().strong", reason="no T2 here"
+)
+
+PRIVATE = {
+    "the library's source": PACKAGE / "heads.py",
+    "the grader's source": PACKAGE.parent / "autograder" / "grade.py",
+    "the checks": PACKAGE.parent / "autograder" / "checks" / "ch03_induction_heads.py",
+    "the password file": "/etc/passwd",
+    "the process's memory map": "/proc/self/maps",
+    "the process's first environment": "/proc/self/environ",
+}
+
+
+@needs_t2
+@pytest.mark.parametrize("path", PRIVATE.values(), ids=PRIVATE)
+def test_private_files_cannot_be_read(student, path):
+    with pytest.raises(StudentFault, match="PermissionError|FileNotFoundError"):
+        student.read(str(path))
+
+
+FORBIDDEN = {"connect": (), "spawn": (), "write": ("/tmp/mechinterp_was_here",)}
+
+
+@needs_t2
+@pytest.mark.parametrize("name, arguments", FORBIDDEN.items())
+def test_forbidden_deeds_fail(student, name, arguments):
+    with pytest.raises(StudentFault, match="PermissionError"):
+        getattr(student, name)(*arguments)
+
+
+def test_nothing_is_inherited_but_the_channel_and_a_bare_environment(student):
+    assert student.descriptors() == 1
+    names = set(student.environment())
+    assert names <= {
+        "HOME",
+        "TMPDIR",
+        "MPLCONFIGDIR",
+        "HF_HUB_OFFLINE",
+        "OMP_NUM_THREADS",
+        "MPLBACKEND",
+        "LC_CTYPE",
+    }
+
+
+def test_generators_start_from_the_seed_of_the_check(room):
+    cells = read_source(Source("chapter.py", b"# %%\ndef noise():\n    return torch.rand(3)\n")).cells
+    draws = []
+    for _ in range(2):
+        student = Student(Desk(room, MANIFEST, EXERCISE, cells, {}, "cpu", 3.0, 3.0))
+        student.begin(11)
+        draws.append(student.noise())
+        student.close()
+    assert torch.equal(*draws)
