@@ -75,4 +75,4 @@ def single_measure(values: Values) -> bool:
 
 def number(value: float) -> str:
     """A value to six significant digits."""
-    return f"{value:.6g}"
+    return f"{value + 0.0:.6g}"  # without the sign of a negative zero

@@ -41,8 +41,9 @@ def size_of_axis(ratio: float, sizes: dict[str, int]) -> str:
 
 
 def root_of_axis(ratio: float, sizes: dict[str, int]) -> str:
-    """The scaling of dot products."""
-    for name, size in sizes.items():
+    """The scaling of dot products over a width such as `d_head`."""
+    widths = {name: size for name, size in sizes.items() if name.startswith("d_")}
+    for name, size in widths.items():
         if near(ratio, math.sqrt(size)):
             return f", the square root of the size of `{name}`"
         if near(ratio, 1 / math.sqrt(size)):

@@ -18,7 +18,7 @@ def axes_swapped(pair: Pair) -> Found:
         return None
     for order in orders(pair.expected.dim()):
         if pair.fits(pair.actual, pair.expected.permute(order)):
-            moved = [pair.names[axis] for place, axis in enumerate(order) if axis != place]
+            moved = [pair.names[place] for place, axis in enumerate(order) if axis != place]
             if len(moved) == 2:
                 return (
                     "axes_swapped",
@@ -54,10 +54,10 @@ def not_reduced(pair: Pair) -> Found:
     for axes in combinations(range(pair.actual.dim()), extra):
         for name, reduce in REDUCTIONS:
             if pair.fits(reduce(pair.actual, axes)):
-                which = " and ".join(str(axis) for axis in axes)
+                which = f"dimension{'s' * (extra > 1)} {' and '.join(map(str, axes))}"
                 return (
                     "not_reduced",
-                    f"Its {name} over dimension {which} is the expected value: {name} still to take.",
+                    f"Its {name} over {which} is the expected value: that {name} is missing.",
                 )
     return None
 

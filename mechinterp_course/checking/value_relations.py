@@ -117,14 +117,14 @@ def missing_softmax(pair: Pair) -> Found:
                 what = function.__name__.replace("_", "-")
                 return (
                     "missing_softmax",
-                    f"Its {what} over `{name}` is the expected value: {what} still to take.",
+                    f"Its {what} over `{name}` is the expected value: the {what} is missing.",
                 )
     return None
 
 
 LOGARITHMS = (
     (torch.exp, "These are logarithms; their exponential is the expected value."),
-    (torch.log, "The logarithm of these values is the expected value: the logarithm is still to take."),
+    (torch.log, "The logarithm of these values is the expected value: it is missing."),
     (lambda values: torch.exp(-values), "These are negative logarithms of the expected values."),
     (lambda values: -torch.log(values), "The negative logarithm of these values is the expected value."),
 )
