@@ -64,7 +64,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return complain(f"{error.format_message().rstrip('.')}; see `{_command_path(error)} --help`", 2)
     except (KeyboardInterrupt, typer.Abort):
-        return complain("stopped", 130)
+        return 130
     except Exception as error:
         if os.environ.get("MECHINTERP_TRACEBACK"):
             raise
