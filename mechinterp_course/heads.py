@@ -12,9 +12,7 @@ from mechinterp_course.worlds.tokens import repeated_tokens
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
-TOKENS_PER_TEST = (
-    256  # second-copy tokens per length in `is_induction_head`: the loss is then stable to 0.02 nats
-)
+ROWS = 32  # sequences per length in `is_induction_head`
 SMALLEST_EFFECT = 0.05  # nats
 
 
@@ -72,12 +70,12 @@ def is_induction_head(
 ) -> bool:
     """Whether a head does induction at every length: it looks where it should, and copying needs it.
 
-    At each of `lengths`, on `repeated_tokens` drawn from `seed`, its induction score must be at least
-    `threshold`, and zero-ablating it must raise the second-copy loss by at least 0.05 nats. One length is
-    not enough: a head that looks back a fixed distance passes at that distance and at no other.
+    At each of `lengths`, on 32 rows of `repeated_tokens` drawn from `seed`, its induction score must be at
+    least `threshold`, and zero-ablating it must raise the second-copy loss by at least 0.05 nats. One length
+    is not enough: a head that looks back a fixed distance passes at that distance and at no other.
     """
     for length in lengths:
-        tokens = repeated_tokens(model.cfg.d_vocab, length, -(-TOKENS_PER_TEST // length), bos, seed)
+        tokens = repeated_tokens(model.cfg.d_vocab, length, ROWS, bos, seed)
         if (layer, head) not in find_induction_heads(model, tokens, threshold):
             return False
         intact = second_copy_loss(model(tokens), tokens)

@@ -95,19 +95,20 @@ def plot_loss_by_position(
     return figure
 
 
-def plot_head_effects(
-    effects: Float[Tensor, "layer head"], label: str, title: str = "", mark: Sequence[tuple[int, int]] = ()
+def plot_by_head(
+    values: Float[Tensor, "layer head"], label: str, title: str = "", mark: Sequence[tuple[int, int]] = ()
 ) -> Figure:
-    """Heat map of one number per head, layers down and heads across, blue above zero and orange below.
+    """Heat map of one number per head, a score or an effect: layers down, heads across.
 
-    The scale is symmetric around zero, the value stands in every cell, and the heads in `mark` are outlined.
+    Blue is above zero, orange below, on a scale symmetric around zero; the value stands in every cell, and the
+    heads in `mark` are outlined.
     """
     with course_style():
-        layers, heads = effects.shape
+        layers, heads = values.shape
         figure, axes = plt.subplots(figsize=(0.72 * heads + 1.9, 0.5 * layers + 1.1), layout="constrained")
-        limit = max(effects.abs().max().item(), 1e-6)
-        image = axes.imshow(effects.detach().cpu(), cmap=_diverging(), vmin=-limit, vmax=limit, aspect="auto")
-        _write_values(axes, effects, limit)
+        limit = max(values.abs().max().item(), 1e-6)
+        image = axes.imshow(values.detach().cpu(), cmap=_diverging(), vmin=-limit, vmax=limit, aspect="auto")
+        _write_values(axes, values, limit)
         for layer, head in mark:
             axes.add_patch(
                 plt.Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="#23262B", linewidth=1.6)
@@ -174,8 +175,8 @@ def _mark_second_copy(axes: Axes, length: int | None) -> None:
     axes.axvline(length + 0.5, color=GREY, linewidth=0.8, linestyle=":")
 
 
-def _write_values(axes: Axes, effects: Float[Tensor, "layer head"], limit: float) -> None:
-    for layer, row in enumerate(effects.tolist()):
+def _write_values(axes: Axes, values: Float[Tensor, "layer head"], limit: float) -> None:
+    for layer, row in enumerate(values.tolist()):
         for head, value in enumerate(row):
             colour = "white" if abs(value) > 0.6 * limit else "#3B3F46"
             axes.text(head, layer, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)

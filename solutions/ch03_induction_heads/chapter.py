@@ -1,0 +1,1202 @@
+# %% [markdown]
+r"""# Induction heads
+
+Read a language model a line of gibberish and it is lost: every next word takes it by surprise. Read it the same
+line again and it recites.
+
+No weight changed in between. Whatever the model learned about that line, it learned while reading, and it keeps it
+in the one place it has: the activations of the text so far. Somewhere in there is a mechanism, made of a few
+attention heads, that finds the last time this happened and copies what came next.
+
+In this chapter you find it, by three questions, each of which needs more than the one before:
+
+1. **What does the model do?** Losses, measured on text in which nothing but copying can help.
+2. **Where do its heads look?** Attention patterns, which are suggestive and cheap.
+3. **What would break without them?** Interventions, which are the only evidence here about causes.
+
+Then you take the functions you have written to a model that copies as well and in which almost all of it is false.
+
+You need PyTorch, and an idea of what attention does. The chapter takes about two hours. Every exercise is one
+function, and the cells below it say in a sentence what holds and what does not."""
+
+# %% tags=["given"]
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from mechinterp_course import heads, metrics, patching
+from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course.worlds import tokens as token_world
+
+LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how logits are compared: by these axes, up to rounding
+
+
+def repeats(draw, model, longest=16, batch=4):
+    """Repeated tokens over a model's vocabulary, of a length drawn from 8 to `longest`."""
+    length, start = draw.integer(8, longest), model.tokenizer.bos_token_id
+    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed())
+
+
+def is_matrix(value):
+    """Whether a value is a tensor with two axes."""
+    return isinstance(value, Tensor) and value.dim() == 2
+
+
+# %% tags=["demo"]
+from functools import partial
+
+from mechinterp_course import plots
+from mechinterp_course.models import load_language_model
+
+course_model = load_language_model("course-gpt2")
+bos = course_model.tokenizer.bos_token_id
+cfg = course_model.cfg
+print(f"{cfg.n_layers} layers, {cfg.n_heads} heads in each, d_model {cfg.d_model}, {cfg.d_vocab} tokens")
+
+# %% [markdown]
+r"""`course-gpt2` has the architecture of GPT-2 and is small enough for a laptop. Everything below also runs on the real
+one: put `load_language_model("gpt2")` in the cell above, and only the figures change.
+
+Start with the recital. Twelve tokens are drawn blindly from the vocabulary, so no text on earth had a reason to
+contain them in this order. The model reads them once, gets the first three again as a cue, and goes on by itself."""
+
+# %% tags=["demo"]
+line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(1))
+text = torch.cat([torch.tensor([bos]), line, line[:3]])
+for _ in range(9):
+    likeliest = course_model(text[None])[0, -1].argmax()
+    text = torch.cat([text, likeliest[None]])
+recited = text[1 + len(line) :]
+for name, ids in {"read": line, "cue": line[:3], "recited": recited[3:]}.items():
+    print(f"{name:8}", " ·".join(course_model.tokenizer.decode([token]) for token in ids))
+print(
+    f"{(recited[3:] == line[3:]).sum()} of 9 tokens are right; a blind guess is right once in {cfg.d_vocab}"
+)
+
+# %% [markdown]
+r"""## What copying looks like from outside
+
+Getting better at a text by reading it is called *in-context learning*. Two very different things go by that name.
+One is what you just saw: a passage recurs, and the model continues it. The other is few-shot learning: a prompt
+shows some solved examples of a task, and the model solves the next one.
+
+This chapter is about the first. It is tempting to let it stand for both, and for a while the field did. A comparison
+over twelve language models found that few-shot accuracy rests mainly on another kind of head, *function-vector
+heads*, which carry a summary of the task, and the more so the larger the model ([Yin & Steinhardt
+2025](https://arxiv.org/abs/2502.14010)). Many of those began their training as induction heads. So: **induction is
+one mechanism of in-context learning, and not all of it.**
+
+To study it alone, we want text in which nothing else can help. Ordinary sentences won't do: in "the cat sat on the
+…", grammar and habit predict as well as memory does. Random tokens will."""
+
+# %% [markdown] exercise="repeated_tokens" minutes=8 difficulty=1 reference="worlds.tokens.repeated_tokens"
+r"""## A text in which only copying helps
+
+Each row of the batch is BOS, then `length` random tokens, then the same tokens in the same order once more:
+
+| position | 0 | 1 | 2 | 3 | 4 | 5 | 6 |
+|---|---|---|---|---|---|---|---|
+| token | BOS | fern | ten | loud | fern | ten | loud |
+
+So there are `1 + 2 * length` positions (here `length` is 3).
+
+- The tokens are drawn uniformly and independently from all ids `0 … d_vocab - 1`, separately for each row.
+- They come from a `torch.Generator` seeded with `seed`: the same seed gives the same rows, and torch's global random
+  state is left alone. A measurement that nobody can repeat is an anecdote.
+- The result is int64 and lies on the CPU."""
+
+# %% [markdown] tags=["hint"]
+r"""The second copy is not drawn. Draw once, use it twice."""
+
+# %% [markdown] tags=["hint"]
+r"""`torch.Generator().manual_seed(seed)` returns a generator, and `torch.randint(high, size, generator=…)` draws ids below
+`high`: the upper end is excluded."""
+
+
+# %%
+def repeated_tokens(d_vocab: int, length: int, batch: int, bos: int, seed: int) -> Int[Tensor, "batch pos"]:
+    """Rows of BOS, `length` random tokens, and the same tokens again."""
+    # BEGIN SOLUTION
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.empty(batch, 1 + 2 * length, dtype=torch.int64)
+    rows[:, 0] = bos
+    rows[:, 1 : length + 1] = torch.randint(0, d_vocab, (batch, length), generator=generator)
+    rows[:, length + 1 :] = rows[:, 1 : length + 1]
+    return rows
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_is_bos_and_two_equal_copies(student, draw):
+    """each row is BOS and two equal copies, in int64, for several lengths and batches"""
+    for _ in range(4):
+        d_vocab, length, batch = draw.integer(30, 900), draw.integer(2, 24), draw.integer(2, 7)
+        start = draw.integer(0, d_vocab - 1)
+        rows = student.repeated_tokens(d_vocab, length, batch, start, draw.seed())
+        expect(is_matrix(rows), "The result is not a tensor of shape [batch, pos].")
+        expect_equal(tuple(rows.shape), (batch, 1 + 2 * length), what="sizes")
+        copy = rows[:, 1 : length + 1]
+        expected = torch.cat([torch.full((batch, 1), start), copy, copy], dim=1).to(torch.int64)
+        expect_close(rows, expected, dims="batch pos")
+
+
+# %% tags=["given"]
+def moves_global_random_state(function, *arguments):
+    """Whether a call of `function` moves torch's global random state."""
+    before = torch.get_rng_state()
+    function(*arguments)
+    return not torch.equal(before, torch.get_rng_state())
+
+
+# %% tags=["check"] points=1
+def check_depends_on_the_seed_alone(student, draw):
+    """the same seed gives the same tokens, another seed others, and torch's global random state is left alone"""
+    seed, length = draw.integer(0, 10_000), draw.integer(15, 25)
+    rows, again, other = (student.repeated_tokens(500, length, 3, 0, seed + step) for step in (0, 0, 1))
+    expect(all(map(is_matrix, (rows, again, other))), "The result is not a tensor of shape [batch, pos].")
+    expect(torch.equal(again, rows), "The same seed gave other tokens the second time.")
+    expect(not torch.equal(other, rows), "Another seed gave the same tokens.")
+    moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
+    expect(moved is False, "The call has moved torch's global random state.")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_draws_uniformly_and_independently(student, draw):
+    """every id from 0 to d_vocab - 1 is drawn equally often, repeats included, and rows differ"""
+    d_vocab, length, batch = draw.integer(4, 9), 40, 60
+    rows = student.repeated_tokens(d_vocab, length, batch, 0, draw.seed())
+    expect(is_matrix(rows), "The result is not a tensor of shape [batch, pos].")
+    copy = rows[:, 1 : length + 1].long()
+    expect(bool(((copy >= 0) & (copy < d_vocab)).all()), f"Some ids lie outside 0 … {d_vocab - 1}.")
+    share = torch.bincount(copy.flatten(), minlength=d_vocab) * d_vocab / copy.numel()
+    expect(share.min().item() > 0, f"The id {share.argmin().item()} is never drawn, of {d_vocab} ids.")
+    expect(bool(((share > 0.6) & (share < 1.4)).all()), "Some ids are drawn much more often than others.")
+    expect(len(copy.unique(dim=0)) == batch, "Some rows of the batch hold the same tokens.")
+
+
+# %% [markdown] exercise="loss_per_token" minutes=10 difficulty=2 reference="metrics.loss_per_token"
+r"""## How surprised is it by each token?
+
+At every position the model gives a score, the *logit*, to each token that might come next. Softmax makes them
+probabilities, and the loss of a prediction is the negative logarithm of what the token that really came was given:
+
+$$\ell_i = -\log p(t_{i+1} \mid t_0, \dots, t_i), \qquad p = \mathrm{softmax}(\text{logits}_i).$$
+
+The logarithm is natural, so the unit is the *nat*. A loss of 0 is certainty, $\log 2 \approx 0.69$ an even bet
+between two tokens, and $\log d_\text{vocab}$ a shrug over the whole vocabulary.
+
+Return $\ell$ as `[batch, pos - 1]`, in the dtype of the logits: entry $i$ is the loss on token $i + 1$, predicted
+from the tokens up to $i$. (Nothing predicts the first token, and nothing follows the last.) Losses must stay finite
+where a probability is too small for a float."""
+
+# %% [markdown] tags=["hint"]
+r"""`logits[:, i]` is an opinion about `tokens[:, i + 1]`. One of the two has to lose its first entry and the other its
+last before they line up."""
+
+# %% [markdown] tags=["hint"]
+r"""`logits.log_softmax(dim=-1)` gives all log probabilities at once, and stays finite where `softmax(…).log()` gives
+$-\infty$."""
+
+# %% [markdown] tags=["hint"]
+r"""To pick one entry per position: `log_probs.gather(-1, tokens[:, 1:, None])` has shape `[batch, pos - 1, 1]`."""
+
+
+# %%
+def loss_per_token(
+    logits: Float[Tensor, "batch pos d_vocab"], tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos-1"]:
+    """Entry i is the negative log probability, in nats, of token i+1 given the tokens up to i."""
+    # BEGIN SOLUTION
+    predictions, targets = logits[:, :-1], tokens[:, 1:]
+    row, position = torch.meshgrid(*map(torch.arange, targets.shape), indexing="ij")
+    return predictions.logsumexp(dim=-1) - predictions[row, position, targets]
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """loss_per_token agrees with the reference on logits and tokens you have not seen"""
+    for _ in range(3):
+        batch, pos, d_vocab = draw.integer(1, 4), draw.integer(3, 12), draw.integer(5, 40)
+        logits, tokens = 3 * draw.normal(batch, pos, d_vocab), draw.tokens(batch, pos, d_vocab)
+        loss = student.loss_per_token(logits, tokens)
+        expect_close(loss, metrics.loss_per_token(logits, tokens), dims="batch pos")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_prices_known_bets(student, draw):
+    """a shrug costs log d_vocab nats, and a bet of 3 to 1 costs log 4 or log 4/3"""
+    d_vocab = draw.integer(3, 50)
+    even = torch.full((2, 5, d_vocab), draw.integer(-3, 3) / 2)
+    shrug = student.loss_per_token(even, draw.tokens(2, 5, d_vocab))
+    expect_close(shrug, torch.full((2, 4), float(d_vocab)).log(), dims="batch pos")
+    logits = torch.tensor([1.0, 3.0]).log().expand(1, 3, 2).clone()
+    bet = student.loss_per_token(logits, torch.tensor([[1, 0, 1]]))
+    expect_close(bet, torch.tensor([[4.0, 4 / 3]]).log(), dims="batch pos")
+
+
+# %% tags=["check", "hidden"] points=1
+def check_survives_impossible_tokens(student, draw):
+    """the loss stays finite where the probability is too small for a float"""
+    size = draw.integer(200, 900)
+    logits = torch.zeros(1, 3, 4)
+    logits[0, :, 2] = size
+    loss = student.loss_per_token(logits, torch.tensor([[0, 1, 2]]))
+    expect_close(loss, torch.tensor([[float(size), 0.0]]), dims="batch pos")
+
+
+# %% [markdown] tags=["predict"] name="first_copy" choices=["well below a uniform guess", "within 5 % of a uniform guess", "above a uniform guess"]
+r"""You are about to plot the loss at every position of repeated tokens. Begin with the first copy, where nothing can be
+copied yet. A uniform guess over the vocabulary would cost $\log d_\text{vocab}$ nats a token. The model was trained
+on English-like text in which a few words are very common. Where does its mean loss on the first copy lie?"""
+
+# %% tags=["demo"]
+tokens = repeated_tokens(cfg.d_vocab, length=25, batch=32, bos=bos, seed=0)
+loss = loss_per_token(course_model(tokens), tokens)
+first, guess = loss[:, 1:25].mean().item(), torch.tensor(float(cfg.d_vocab)).log().item()
+print(f"first copy {first:.2f} nats, uniform guess {guess:.2f}, second copy {loss[:, 26:].mean():.2f}")
+choices = ["well below a uniform guess", "within 5 % of a uniform guess", "above a uniform guess"]
+answer = choices[(first > 0.95 * guess) + (first > 1.05 * guess)]
+plots.plot_loss_by_position(loss, length=25)
+
+# %% [markdown]
+r"""That cliff is the phenomenon. Look at where it stands: not at the first token of the second copy, which nothing
+announces, but one or two tokens later, once there is something to match.
+
+Look at the level before the cliff, too. Being well informed about English is no advantage on random tokens: the
+model spends its probability on the words it knows to be common. This is why a loss means little without a
+*baseline* beside it, and why the number to quote is a difference."""
+
+# %% [markdown] exercise="copying_gain" minutes=8 difficulty=1 reference="metrics.copying_gain"
+r"""## The gap as one number
+
+Given losses on repeated tokens, return how many nats per token the second copy saves, as a Python float:
+
+the mean loss on tokens $2 \dots$ `length` of the *first* copy, minus the mean loss on tokens $2 \dots$ `length` of
+the *second*.
+
+The first token of each copy is left out on both sides, since nothing announces that a copy begins. Mind the shift:
+`loss[:, i]` belongs to the token at position $i + 1$, so the first token of the first copy is `loss[:, 0]`."""
+
+# %% [markdown] tags=["hint"]
+r"""Split the `2 * length` losses into two halves of equal length. Drop the first column of each half."""
+
+
+# %%
+def copying_gain(loss: Float[Tensor, "batch pos-1"], length: int) -> float:
+    """Mean loss on tokens 2..length of the first copy minus the same of the second, in nats."""
+    # BEGIN SOLUTION
+    copies = rearrange(loss, "batch (copy token) -> copy batch token", copy=2, token=length)
+    first, second = copies[:, :, 1:].flatten(start_dim=1).mean(dim=1).tolist()
+    return first - second
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """copying_gain agrees with the reference on losses you have not seen"""
+    for _ in range(3):
+        length, batch = draw.integer(2, 15), draw.integer(1, 6)
+        loss = draw.normal(batch, 2 * length).abs() + 1
+        expect_close(student.copying_gain(loss, length), metrics.copying_gain(loss, length))
+
+
+# %% tags=["check", "hidden"] points=2
+def check_knows_simple_gains(student, draw):
+    """losses that fall by 1 nat at every token give a gain of `length`, and those of the first tokens don't count"""
+    length = draw.integer(3, 12)
+    loss = torch.arange(100.0, 100 - 2 * length, -1).expand(draw.integer(1, 4), -1).clone()
+    expect_close(student.copying_gain(loss, length), float(length))
+    loss[:, 0], loss[:, length] = 50.0, 7.0
+    expect_close(student.copying_gain(loss, length), float(length))
+
+
+# %% [markdown] tags=["predict"] name="shuffled_copy" choices=["almost all of it", "some of it", "almost none of it"]
+r"""A gain needs a control. If the second half were *new* random tokens, any gain would be an artefact of position. And
+if it held the *same tokens in shuffled order*, what remained would be due to knowing which tokens are in play,
+without knowing what follows what. How much of the gain survives shuffling?"""
+
+# %% tags=["demo"]
+generator = torch.Generator().manual_seed(9)
+copies = repeated_tokens(cfg.d_vocab, length=25, batch=64, bos=bos, seed=1)
+shuffle = torch.rand(64, 25, generator=generator).argsort(dim=1)
+shuffled = torch.cat([copies[:, :26], copies[:, 26:].gather(1, shuffle)], dim=1)
+fresh = torch.cat([copies[:, :26], repeated_tokens(cfg.d_vocab, 25, 64, bos, seed=2)[:, 1:26]], dim=1)
+three = {"same order": copies, "same tokens, shuffled": shuffled, "new tokens": fresh}
+losses = {name: loss_per_token(course_model(rows), rows) for name, rows in three.items()}
+gains = {name: copying_gain(loss, 25) for name, loss in losses.items()}
+for name, gain in gains.items():
+    print(f"{name:22} gain {gain:6.2f} nats per token")
+kept = gains["same tokens, shuffled"] / gains["same order"]
+answer = ["almost none of it", "some of it", "almost all of it"][(kept > 0.1) + (kept > 0.8)]
+plots.plot_loss_by_position(losses, length=25)
+
+# %% [markdown]
+r"""The three curves say what the ability is. With new tokens nothing happens at the second half, so position alone is no
+help. Shuffled, most of the gain is gone, so it is not a bag of recent words. It takes the *order*: what the model
+uses is "after this token came that one".
+
+That is all one can know from outside. Many different machines would draw the same curve, among them one that you
+will meet at the end of this chapter. Now we open the box."""
+
+# %% [markdown]
+r"""## What attention patterns show
+
+An attention head moves information from earlier positions to the current one. Its *attention pattern* says from
+where: for each query position, a row of weights over the key positions up to it, which add up to one. TransformerLens
+keeps it under `blocks.{layer}.attn.hook_pattern`, with axes `[batch, head, query, key]`.
+
+On repeated tokens, some ways of looking leave stripes that can be told apart at a glance. These four are drawn, not
+measured. Blue is where a perfect head of each kind puts its weight; dotted lines mark where the second copy begins:"""
+
+
+# %% tags=["demo"]
+def perfect(distance: int, positions: int) -> Float[Tensor, "query key"]:
+    """A head that always looks `distance` back, or at BOS while there is nothing so far back."""
+    query = torch.arange(positions)
+    return torch.eye(positions)[(query - distance).clamp(min=0)]
+
+
+kinds = {"current token": 0, "previous token": 1, "duplicate token": 6, "induction": 5}
+drawn = torch.stack([perfect(distance, 13) for distance in kinds.values()])
+plots.plot_attention(drawn, titles=list(kinds), length=6)
+
+# %% [markdown]
+r"""Compare the last two, because they are confused more than any others. Both look back into the first copy, one column
+apart. When the query is the second *fern* in "fern ten loud fern …",
+
+- a **duplicate-token** head looks at the first *fern*: key = query − `length`;
+- an **induction** head looks at *ten*, the token **after** the first *fern*: key = query − (`length` − 1). That is
+  the token to predict next.
+
+### A worked example: the current-token score
+
+To compare heads, we want one number each: how much of its attention falls on the stripe. Here it is for the simplest
+stripe, the main diagonal. The steps are always the same: pick the entries on the stripe, then average over the batch
+and the queries that count, and keep the head axis."""
+
+
+# %% tags=["demo"]
+def current_token_score(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, " head"]:
+    """Mean attention from each query to its own position."""
+    query = torch.arange(pattern.shape[-1])
+    on_stripe = pattern[:, :, query, query]  # [batch, head, query]: one entry for each query
+    return reduce(on_stripe, "batch head query -> head", "mean")
+
+
+def patterns_of(model: TransformerBridge, tokens: Int[Tensor, "batch pos"]) -> list[Tensor]:
+    """The attention pattern of each layer, [batch, head, query, key], from one run of the model."""
+    _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith("attn.hook_pattern"))
+    return [cache[f"blocks.{layer}.attn.hook_pattern"] for layer in range(model.cfg.n_layers)]
+
+
+tokens = repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
+scores = torch.stack([current_token_score(pattern) for pattern in patterns_of(course_model, tokens)])
+plots.plot_by_head(scores, label="attention", title="current-token score")
+
+# %% [markdown] exercise="previous_token_score" minutes=8 difficulty=2 reference="heads.previous_token_score"
+r"""## Heads that look one token back
+
+Return, for each head, the mean attention from a query to the key just before it (key = query − 1), over the batch and
+over the queries 1, 2, … Query 0 has nothing before it: leave it out of the mean, rather than count it as zero."""
+
+# %% [markdown] tags=["hint"]
+r"""With `query = torch.arange(1, n)`, the entries on the stripe are `pattern[:, :, query, query - 1]`."""
+
+
+# %%
+def previous_token_score(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, " head"]:
+    """Mean attention from each query but the first to the key just before it."""
+    query = torch.arange(1, pattern.shape[-1])
+    # BEGIN SOLUTION
+    return pattern[:, :, query, query - 1].mean(dim=(0, 2))
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """previous_token_score agrees with the reference on patterns you have not seen"""
+    for pattern in draw.attention_patterns(count=3):
+        expect_close(student.previous_token_score(pattern), heads.previous_token_score(pattern), dims="head")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_knows_simple_heads(student, draw):
+    """a perfect previous-token head scores 1, one that looks at itself 0, and an even look back in between"""
+    batch, n = draw.integer(1, 4), draw.integer(4, 30)
+    even = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]
+    perfect = torch.eye(n)[(torch.arange(n) - 1).clamp(min=0)]
+    pattern = torch.stack([perfect, torch.eye(n), even]).expand(batch, 3, n, n)
+    expected = torch.tensor([1.0, 0.0, sum(1 / (query + 1) for query in range(1, n)) / (n - 1)])
+    expect_close(student.previous_token_score(pattern), expected, dims="head")
+
+
+# %% [markdown] exercise="induction_score" minutes=12 difficulty=2 reference="heads.induction_score"
+r"""## Heads that look at what came next
+
+For patterns on repeated tokens (BOS and two copies of `length` tokens), return for each head the mean attention from
+a query in the **second** copy to the token **after** its previous occurrence, over the batch and over all queries
+`length + 1 … 2 * length`.
+
+| query | token there | same token before | the key that counts |
+|---|---|---|---|
+| `length + 1` | first of the second copy | position 1 | 2 |
+| `length + 2` | second of the second copy | position 2 | 3 |
+| … | | | |
+| `2 * length` | last of the second copy | position `length` | `length + 1` |
+
+Only queries in the second copy count. Those of the first have no previous occurrence, so attention on the
+continuation of the stripe there means nothing. (Some published code averages over the whole diagonal. On long
+sequences the difference is small; it is still another number.)"""
+
+# %% [markdown] tags=["hint"]
+r"""The queries are `torch.arange(length + 1, 2 * length + 1)`. From the table: query `length + 1` goes with key 2. What
+do you subtract?"""
+
+# %% [markdown] tags=["hint"]
+r"""`pattern[:, :, query, query - (length - 1)]`, averaged over the first and the last of its three axes."""
+
+
+# %%
+def induction_score(pattern: Float[Tensor, "batch head query key"], length: int) -> Float[Tensor, " head"]:
+    """Mean attention from the second copy to the token after the previous occurrence."""
+    # BEGIN SOLUTION
+    query = torch.arange(length + 1, 2 * length + 1)
+    return pattern[:, :, query, query - (length - 1)].mean(dim=(0, 2))
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """induction_score agrees with the reference on patterns you have not seen"""
+    for pattern, length in draw.repeat_patterns(count=3):
+        score = student.induction_score(pattern, length)
+        expect_close(score, heads.induction_score(pattern, length), dims="head")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_tells_induction_from_its_neighbours(student, draw):
+    """a perfect induction head scores 1, also if it is none in the first copy; its neighbours score 0"""
+    batch, length = draw.integer(1, 4), draw.integer(4, 16)
+    query, rows = torch.arange(2 * length + 1), torch.eye(2 * length + 1)
+    induction, duplicate, previous = (rows[(query - back).clamp(min=0)] for back in (length - 1, length, 1))
+    late = torch.cat([previous[: length + 1], induction[length + 1 :]])
+    pattern = torch.stack([induction, late, duplicate, previous]).expand(batch, 4, -1, -1)
+    expect_close(student.induction_score(pattern, length), torch.tensor([1.0, 1.0, 0.0, 0.0]), dims="head")
+
+
+# %% [markdown] tags=["predict"] name="induction_layer" choices=["in layer 0 only", "in a later layer only", "in layer 0 and in later ones"]
+r"""Think about what an induction head has to know. At the second *fern* it must find the position of *ten*. What marks
+*ten* as the right place is that it stands after *fern*, and that is not a property of the token *ten*: it must have
+been written there by an earlier computation. In which layers do you expect heads with an induction score above 0.4?"""
+
+# %% tags=["demo"]
+scores = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, tokens)])
+layers = sorted({layer for layer, _ in (scores > 0.4).nonzero().tolist()})
+print(f"layers with a head above 0.4: {layers}")
+both = "in layer 0 and in later ones"
+answer = "in a later layer only" if 0 not in layers else "in layer 0 only" if layers == [0] else both
+plots.plot_by_head(scores, label="attention", title="induction score, length 20")
+
+# %% [markdown]
+r"""The usual account has two steps ([Elhage et al. 2021](https://transformer-circuits.pub/2021/framework/index.html),
+[Olsson et al. 2022](https://arxiv.org/abs/2209.11895)). In an early layer a **previous-token head** writes into each
+position which token came before it. In a later layer the **induction head** uses that note as a key: at *fern* it asks
+"which position says that it follows *fern*?", finds *ten*, and raises the probability of *ten*. One head looks where
+another has written, which is why it can't be done in one layer, at least not in this way.
+
+If the account is right, there must be a previous-token head in a layer *below* the induction heads. That is a
+prediction, and it could fail:"""
+
+# %% tags=["demo"]
+patterns = patterns_of(course_model, tokens)
+previous = torch.stack([previous_token_score(pattern) for pattern in patterns])
+induction = torch.stack([induction_score(pattern, 20) for pattern in patterns])
+duplicate = torch.stack([heads.duplicate_token_score(pattern, 20) for pattern in patterns])
+writer, reader = (divmod(score.argmax().item(), cfg.n_heads) for score in (previous, induction))
+bystander = (reader[0], induction[reader[0]].argmin().item())
+chosen = {"previous token": writer, "strongest induction": reader, "weakest, same layer": bystander}
+print(" " * 27 + "previous  induction  duplicate")
+for name, place in chosen.items():
+    scores = (score[place].item() for score in (previous, induction, duplicate))
+    print(f"{name:20} L{place[0]}H{place[1]} ", *(f"{score:9.2f}" for score in scores))
+panels = torch.stack([patterns[layer][0, head] for layer, head in chosen.values()])
+plots.plot_attention(
+    panels, [f"L{layer}H{head}: {kind}" for kind, (layer, head) in chosen.items()], length=20
+)
+
+# %% [markdown]
+r"""The third panel is the baseline: a head of the same layer, reading the same tokens, without the stripe. A second
+baseline changes the tokens instead of the head. On text that does *not* repeat, the same entries of the same head
+should hold next to nothing, and if they do not, the stripe never was about repetition:"""
+
+# %% tags=["demo"]
+unrelated = torch.cat([tokens[:, :21], repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=4)[:, 1:21]], dim=1)
+control = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, unrelated)])
+print(
+    f"induction score of L{reader[0]}H{reader[1]}: {induction[reader]:.3f}, on unrelated tokens {control[reader]:.3f}"
+)
+print(f"largest score of any head on unrelated tokens: {control.max():.3f}")
+
+# %% [markdown] exercise="find_induction_heads" minutes=12 difficulty=3 needs=["induction_score"] reference="heads.find_induction_heads"
+r"""## A detector
+
+Run the model on `tokens` (BOS and two equal copies, as `repeated_tokens` makes them; work out the length from the
+shape) and return the heads whose induction score is at least `threshold`: a list of `(layer, head)`, counted from 0,
+sorted.
+
+`model.run_with_cache(tokens)` returns `(logits, cache)`, and `cache["blocks.1.attn.hook_pattern"]` is the pattern of
+layer 1. How many layers there are stands in `model.cfg.n_layers`."""
+
+# %% [markdown] tags=["hint"]
+r"""One run of the model is enough: the cache holds every layer. Loop over the layers, score all heads of one at once with
+your `induction_score`, then loop over the heads."""
+
+# %% [markdown] tags=["hint"]
+r"""`for layer in range(model.cfg.n_layers): for head, score in enumerate(induction_score(cache[…], length)): …`, and
+append `(layer, head)` when `score >= threshold`. In that order the list is already sorted."""
+
+
+# %%
+def find_induction_heads(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], threshold: float = 0.4
+) -> list[tuple[int, int]]:
+    """(layer, head) of every head with an induction score of at least `threshold`, sorted."""
+    # BEGIN SOLUTION
+    _, cache = model.run_with_cache(tokens)
+    patterns = [cache["pattern", layer] for layer in range(model.cfg.n_layers)]
+    scores = torch.stack([induction_score(pattern, tokens.shape[1] // 2) for pattern in patterns])
+    return [(layer, head) for layer, head in (scores >= threshold).nonzero().tolist()]
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_finds_the_heads_of_a_relabelled_model(student, draw):
+    """the heads are found in a copy of the model whose heads have been relabelled"""
+    model = draw.language_model()
+    tokens = repeats(draw, model, longest=30, batch=8)
+    expected = heads.find_induction_heads(model, tokens)
+    expect_equal(student.find_induction_heads(model, tokens), expected, what="heads")
+
+
+# %% tags=["check", "hidden"] points=3
+def check_obeys_the_threshold(student, draw):
+    """a lower threshold lets more heads in, up to all of them, and one above 1 lets none in"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    _, cache = model.run_with_cache(tokens)
+    patterns, length = [cache["pattern", layer] for layer in range(model.cfg.n_layers)], tokens.shape[1] // 2
+    scores = [heads.induction_score(pattern, length) for pattern in patterns]
+    ranked = torch.cat(scores).sort(descending=True).values
+    widest = (ranked[:-1] - ranked[1:]).topk(3).indices.tolist()
+    for threshold in [-1.0, 1.1, *[(ranked[i] + ranked[i + 1]).item() / 2 for i in widest]]:
+        expected = heads.find_induction_heads(model, tokens, threshold)
+        expect_equal(student.find_induction_heads(model, tokens, threshold), expected, what="heads")
+
+
+# %% tags=["demo"]
+found = find_induction_heads(course_model, tokens)
+print("induction heads:", ", ".join(f"L{layer}H{head}" for layer, head in found))
+
+# %% [markdown] tags=["interview"] name="attention_is_not_use"
+r"""A head puts 0.9 of its attention on the token after the previous occurrence. A colleague writes: "this head copies the
+token that followed". What does the pattern show, what does it not show, and what would you do next?
+
+A strong answer: the pattern says where the head reads, not what it reads (OV), whether what it writes is used
+downstream, or whether the model would do worse without it; attention can rest somewhere because there is nothing to do.
+Next: what the head writes for each token (OV circuit, direct logit attribution), ablation with a stated baseline and a
+control head, and tokens on which induction and position disagree."""
+
+# %% [markdown]
+r"""## What is causal
+
+Everything so far is correlation. Attention patterns tell you where heads *read*. They don't tell you what a head does
+with what it reads, or whether anything downstream listens. To claim that a head matters, take it away.
+
+The output of an attention layer is a sum over its heads:
+
+$$\text{attn\_out} = \sum_h z_h W_O^h + b_O, \qquad z_h = A_h V_h .$$
+
+$z_h$ is what the head has gathered through its pattern $A_h$, of shape `[batch, pos, d_head]`. TransformerLens keeps
+all of them under `blocks.{layer}.attn.hook_z`, with axes `[batch, pos, head, d_head]`. Since the sum is all that the
+rest of the model ever sees, replacing `z[:, :, head]` replaces exactly that head.
+
+Replacing it *by what* is a choice, and the answer depends on it. **Zero ablation** writes zeros: simple, and a value
+the rest of the model has perhaps never met. **Mean ablation** writes the head's own average: it removes what the head
+says about *this* position and leaves what it always says. We name the kind next to every number.
+
+### A worked example: silencing an MLP
+
+A *hook* is a function that receives an activation during a run and may return another in its place.
+`run_with_hooks` attaches it for one run only."""
+
+
+# %% tags=["demo"]
+def logits_without_mlp(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int) -> Tensor:
+    """Logits with the output of one MLP zero-ablated."""
+
+    def silence(mlp_out, hook):
+        return torch.zeros_like(mlp_out)
+
+    return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", silence)])
+
+
+intact = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
+print(f"intact          gain {intact:5.2f} nats")
+for layer in range(cfg.n_layers):
+    gain = copying_gain(loss_per_token(logits_without_mlp(course_model, tokens, layer), tokens), 20)
+    print(f"without MLP {layer}   gain {gain:5.2f} nats (zero ablation)")
+
+# %% [markdown] exercise="ablate_head" minutes=15 difficulty=3 reference="patching.ablate_head"
+r"""## Take one head away
+
+Return the logits of the model on `tokens` with the `z` of one head replaced, at every position of every row:
+
+- `kind="zero"`: by zeros;
+- `kind="mean"`: by that head's own mean over **batch and positions** of these tokens, one vector of size `d_head`;
+- any other kind raises `ValueError`.
+
+The other heads of the layer keep their `z`. No hook may be left on the model afterwards: a forgotten hook silently
+spoils every later measurement, and is among the commonest bugs in this kind of work."""
+
+# %% [markdown] tags=["hint"]
+r"""Take the worked example, with `blocks.{layer}.attn.hook_z` as the place. The hook now changes one slice of what it
+receives instead of all of it."""
+
+# %% [markdown] tags=["hint"]
+r"""The axes of z are `[batch, pos, head, d_head]`, so the head is `z[:, :, head]`, and its mean over batch and positions
+is `z[:, :, head].mean(dim=(0, 1))`."""
+
+# %% [markdown] tags=["hint"]
+r"""Look at `kind` before the model runs. In the hook: `z = z.clone()`, set `z[:, :, head]`, `return z`. Then
+`return model.run_with_hooks(tokens, fwd_hooks=[(name, hook_function)])`."""
+
+
+# %%
+def ablate_head(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int, head: int, kind: str = "zero"
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits with one head's z replaced by zeros, or by its mean over batch and positions."""
+    # BEGIN SOLUTION
+    if kind not in {"zero", "mean"}:
+        raise ValueError(f"unknown kind of ablation: {kind}")
+
+    def replace(z, hook):
+        others = torch.arange(z.shape[2]) != head
+        constant = z.mean(dim=(0, 1), keepdim=True) if kind == "mean" else torch.zeros_like(z)
+        return torch.where(others[:, None], z, constant)
+
+    return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", replace)])
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def left_behind(function, model, tokens, *arguments):
+    """Calls `function(model, tokens, *arguments)`; returns the tokens and the model's logits after the call."""
+    function(model, tokens, *arguments)
+    return tokens, model(tokens)
+
+
+# %% tags=["check"] points=2
+def check_zero_ablation_agrees_with_the_reference(student, draw):
+    """zero ablation agrees with the reference for several heads of a relabelled model"""
+    model = draw.language_model()
+    for layer in range(model.cfg.n_layers):
+        head = draw.integer(0, model.cfg.n_heads - 1)
+        tokens = draw.tokens(draw.integer(1, 3), draw.integer(5, 14), model.cfg.d_vocab)
+        expected = patching.ablate_head(model, tokens, layer, head)
+        expect_close(student.ablate_head(model, tokens, layer, head), expected, **LOGITS)
+
+
+# %% tags=["check"] points=1
+def check_leaves_nothing_behind(student, draw):
+    """after the call the model computes what it did before, and the tokens are unchanged"""
+    model = draw.language_model()
+    tokens, layer = draw.tokens(2, 8, model.cfg.d_vocab), draw.integer(0, model.cfg.n_layers - 1)
+    before, intact = tokens.clone(), model(tokens).clone()
+    after, logits = student.run(left_behind, student.ablate_head, model, tokens, layer, 1)
+    expect_close(after, before, dims="batch pos")
+    expect_close(logits, intact, **LOGITS)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_mean_ablation_agrees_with_the_reference(student, draw):
+    """mean ablation agrees with the reference for several heads and batches"""
+    model = draw.language_model()
+    for layer in range(model.cfg.n_layers):
+        head = draw.integer(0, model.cfg.n_heads - 1)
+        tokens = draw.tokens(draw.integer(2, 4), draw.integer(5, 14), model.cfg.d_vocab)
+        expected = patching.ablate_head(model, tokens, layer, head, kind="mean")
+        logits = student.ablate_head(model, tokens, layer, head, kind="mean")
+        expect_close(logits, expected, **LOGITS)
+
+
+# %% tags=["check", "hidden"] points=1
+def check_refuses_other_kinds(student, draw):
+    """a kind that is neither "zero" nor "mean" raises ValueError"""
+    model = draw.language_model()
+    tokens, kind = draw.tokens(1, 4, model.cfg.d_vocab), draw.choice(["median", "Zero", "resample", ""])
+    refused = f"kind={kind!r} should be refused."
+    expect_raises("ValueError", lambda: student.ablate_head(model, tokens, 0, 0, kind=kind), refused)
+
+
+# %% tags=["demo"]
+def gain_without(model, tokens, removed, length=20):
+    """The copying gain with all `removed` heads zero-ablated at once, by one hook for each."""
+
+    def silence(z, hook, head):
+        z[:, :, head] = 0
+        return z
+
+    hooks = [(f"blocks.{layer}.attn.hook_z", partial(silence, head=head)) for layer, head in removed]
+    return copying_gain(loss_per_token(model.run_with_hooks(tokens, fwd_hooks=hooks), tokens), length)
+
+
+def named(places):
+    return ", ".join(f"L{layer}H{head}" for layer, head in places)
+
+
+# %% [markdown] tags=["predict"] name="one_of_several" choices=["less than a tenth", "between a tenth and a half", "more than half"]
+r"""The cell above defines how to remove several heads at once. Next you remove each induction head alone, then all of
+them, and as a control as many heads of the same layers without the stripe. Zero-ablating the head with the *strongest*
+stripe, and nothing else: what share of the copying gain is lost?"""
+
+# %% tags=["demo"]
+places = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
+controls = sorted(places, key=lambda place: induction[place].item())[: len(found)]
+lost = {place: intact - gain_without(course_model, tokens, [place]) for place in found}
+for place, nats in lost.items():
+    print(f"{named([place]):28} {nats:6.2f} of {intact:.2f} nats lost")
+print(f"{'sum of these':28} {sum(lost.values()):6.2f}")
+for name, together in {"all of them at once": found, f"control: {named(controls)}": controls}.items():
+    print(f"{name:28} {intact - gain_without(course_model, tokens, together):6.2f}")
+share = lost[reader] / intact
+answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
+
+# %% [markdown]
+r"""Compare the sum of the single losses with the joint one. If heads did independent work, the two would agree. Where the
+joint loss is far larger, the heads stand in for one another: each alone looks dispensable *because the others are
+still there*. "Ablating it hardly matters" is then a statement about the spare parts, not about the part.
+
+All of this was zero ablation. Does the kind matter? The same question with both kinds, for four heads:"""
+
+
+# %% tags=["demo"]
+def second_copy(logits, tokens):
+    """Mean loss on tokens 2..length of the second copy, in nats."""
+    return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
+
+
+chosen["duplicate token"] = divmod(duplicate.argmax().item(), cfg.n_heads)
+print("rise of the second-copy loss, nats   zero    mean")
+for name, place in chosen.items():
+    losses = [
+        second_copy(ablate_head(course_model, tokens, *place, kind), tokens) for kind in ("zero", "mean")
+    ]
+    rises = [f"{loss - second_copy(course_model(tokens), tokens):7.3f}" for loss in losses]
+    print(f"L{place[0]}H{place[1]}  {name:26}", *rises)
+
+# %% [markdown] tags=["interview"] name="which_ablation"
+r"""A colleague says: "I zero-ablated the head and the loss rose by 0.4 nats, so it is responsible for 0.4 nats." What
+do you ask before you believe it?
+
+A strong answer: compared with which baseline (zero, mean, resample), and is zero a value the next layers have ever
+met; what a control head of the same layer does; whether the effect is on the behaviour in question or on everything;
+whether other heads take over (single against joint ablation, so that an effect may be understated too); how it varies
+over inputs and seeds."""
+
+# %% [markdown] exercise="patch_head_output" minutes=15 difficulty=3 reference="patching.patch_head_output"
+r"""## Transplant a head's output
+
+Ablation asks what is lost. *Activation patching* asks what one activation can carry. Two runs differ in one respect:
+say, in the **clean** one the pattern repeats, in the **corrupted** one the first copy has been replaced by other
+tokens. Take the `z` of one head from one run and put it into the other.
+
+Return the logits of the **corrupted** run in which the `z` of this one head, at every position, is replaced by the `z`
+that it has in the **clean** run. The two inputs have the same shape. Leave no hook behind.
+
+This direction is called *denoising*: can this head alone bring the behaviour back? With the two inputs swapped it is
+*noising*: does spoiling this head alone destroy it?"""
+
+# %% [markdown] tags=["hint"]
+r"""`_, cache = model.run_with_cache(clean)` and then `cache["blocks.{layer}.attn.hook_z"]` (as an f-string) holds the
+outputs of all heads of the layer, with axes `[batch, pos, head, d_head]`."""
+
+# %% [markdown] tags=["hint"]
+r"""The hook runs on the corrupted tokens: `z = z.clone()`, `z[:, :, head] = clean_z[:, :, head]`, `return z`."""
+
+
+# %%
+def patch_head_output(
+    model: TransformerBridge,
+    clean: Int[Tensor, "batch pos"],
+    corrupted: Int[Tensor, "batch pos"],
+    layer: int,
+    head: int,
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits of the corrupted run with one head's z taken from the clean run."""
+    # BEGIN SOLUTION
+    _, cache = model.run_with_cache(clean)
+
+    def transplant(z, hook):
+        clean_z = cache["z", layer]
+        return torch.cat([z[:, :, :head], clean_z[:, :, head : head + 1], z[:, :, head + 1 :]], dim=2)
+
+    return model.run_with_hooks(corrupted, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", transplant)])
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """patch_head_output agrees with the reference in every layer of a relabelled model"""
+    model = draw.language_model()
+    for layer in range(model.cfg.n_layers):
+        batch, pos, head = draw.integer(1, 3), draw.integer(4, 12), draw.integer(0, model.cfg.n_heads - 1)
+        clean, corrupted = (draw.tokens(batch, pos, model.cfg.d_vocab) for _ in range(2))
+        expected = patching.patch_head_output(model, clean, corrupted, layer, head)
+        logits = student.patch_head_output(model, clean, corrupted, layer, head)
+        expect_close(logits, expected, **LOGITS)
+
+
+# %% tags=["check"] points=1
+def check_leaves_nothing_behind(student, draw):
+    """after the call the model computes what it did before, and the tokens are unchanged"""
+    model = draw.language_model()
+    clean, corrupted = draw.tokens(2, 7, model.cfg.d_vocab), draw.tokens(2, 7, model.cfg.d_vocab)
+    before, intact = clean.clone(), model(clean).clone()
+    layer = draw.integer(0, model.cfg.n_layers - 1)
+    after, logits = student.run(left_behind, student.patch_head_output, model, clean, corrupted, layer, 2)
+    expect_close(after, before, dims="batch pos")
+    expect_close(logits, intact, **LOGITS)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_obeys_its_limits(student, draw):
+    """patching a run with itself changes nothing, and no logit changes before the first token that differs"""
+    model = draw.language_model()
+    pos, layer = draw.integer(8, 14), draw.integer(0, model.cfg.n_layers - 1)
+    corrupted = draw.tokens(2, pos, model.cfg.d_vocab)
+    split = draw.integer(2, pos - 3)
+    clean = torch.cat([corrupted[:, :split], draw.tokens(2, pos - split, model.cfg.d_vocab)], dim=1)
+    intact = model(corrupted)
+    expect_close(student.patch_head_output(model, corrupted, corrupted, layer, 0), intact, **LOGITS)
+    logits = student.patch_head_output(model, clean, corrupted, layer, 0)
+    expect_close(logits, patching.patch_head_output(model, clean, corrupted, layer, 0), **LOGITS)
+    expect_close(logits[:, :split], intact[:, :split], **LOGITS)
+
+
+# %% [markdown] tags=["predict"] name="denoise_or_noise" choices=["both large", "only noising large", "only denoising large", "both small"]
+r"""Take the previous-token head. *Noising*: put its output from the corrupted run, where the first copy holds other
+tokens, into the clean run. What share of the gain is lost? *Denoising*: put its clean output into the corrupted run.
+What share is restored? ("Large" shall mean more than half.)"""
+
+
+# %% tags=["demo"]
+def restored_and_destroyed(model, clean, corrupted, layer, head):
+    """Share of the second-copy loss that denoising repairs, and that noising spoils."""
+    good, bad = second_copy(model(clean), clean), second_copy(model(corrupted), corrupted)
+    denoised = second_copy(patch_head_output(model, clean, corrupted, layer, head), corrupted)
+    noised = second_copy(patch_head_output(model, corrupted, clean, layer, head), clean)
+    return (bad - denoised) / (bad - good), (noised - good) / (bad - good)
+
+
+others = repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=5)
+corrupted = torch.cat([others[:, :21], tokens[:, 21:]], dim=1)
+print("           denoising restores   noising destroys")
+for name, place in chosen.items():
+    shares = restored_and_destroyed(course_model, tokens, corrupted, *place)
+    print(f"L{place[0]}H{place[1]}", *(f"{share:18.0%}" for share in shares), f"  {name}")
+restored, destroyed = restored_and_destroyed(course_model, tokens, corrupted, *writer)
+outcomes = [["both small", "only noising large"], ["only denoising large", "both large"]]
+answer = outcomes[restored > 0.5][destroyed > 0.5]
+
+# %% [markdown]
+r"""The two directions ask different questions, and the previous-token head shows how different. What it writes is a
+note, "*fern* came before me". Spoil the notes, and the induction heads find nothing. But put right notes into a first
+copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens. The head is **necessary** here,
+and by itself it is not **sufficient**. Whoever denoises only would have missed it
+([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255))."""
+
+# %% [markdown] exercise="rank_heads_by_effect" minutes=12 difficulty=3 needs=["ablate_head", "loss_per_token"] reference="patching.rank_heads_by_effect"
+r"""## Ask every head
+
+Selecting heads by pattern and then ablating those has a blind spot: heads that matter without having the stripe. So
+ask all of them. For `tokens` made by `repeated_tokens`, return `(layer, head, effect)` for **every** head of the model,
+largest effect first. The effect is
+
+the mean loss on tokens $2 \dots$ `length` of the **second** copy with the head **zero-ablated**, minus the same without
+ablation, in nats, as a Python float.
+
+A positive effect means that the head helps. Effects may be negative; don't take absolute values."""
+
+# %% [markdown] tags=["hint"]
+r"""You have `ablate_head` and `loss_per_token`. The intact loss is the same for all heads: compute it once."""
+
+# %% [markdown] tags=["hint"]
+r"""Collect `(layer, head, effect)` in two nested loops over `model.cfg.n_layers` and `model.cfg.n_heads`, then
+`sorted(rows, key=lambda row: row[2], reverse=True)`."""
+
+
+# %%
+def rank_heads_by_effect(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"]
+) -> list[tuple[int, int, float]]:
+    """(layer, head, rise of the second-copy loss on zero ablation) for every head, largest first."""
+    # BEGIN SOLUTION
+    length = tokens.shape[1] // 2
+
+    def loss_of(logits):
+        return loss_per_token(logits, tokens)[:, length + 1 :].mean().item()
+
+    effects = torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
+    for layer in range(model.cfg.n_layers):
+        for head in range(model.cfg.n_heads):
+            effects[layer, head] = loss_of(ablate_head(model, tokens, layer, head))
+    effects -= loss_of(model(tokens))
+    order = effects.flatten().argsort(descending=True).tolist()
+    return [(*divmod(flat, model.cfg.n_heads), effects.flatten()[flat].item()) for flat in order]
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def is_ranking(value):
+    """Whether a value is a list of (layer, head, effect): two ints and a float."""
+    kinds = [tuple(map(type, row)) for row in value] if isinstance(value, list) else [None]
+    return set(kinds) == {(int, int, float)}
+
+
+# %% tags=["check"] points=3
+def check_agrees_with_the_reference(student, draw):
+    """the effect of every head agrees with the reference on a relabelled model"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    expected = sorted(patching.rank_heads_by_effect(model, tokens))
+    ranking = student.rank_heads_by_effect(model, tokens)
+    expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
+    ranking = sorted(ranking)
+    expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
+    effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
+    by_head = (model.cfg.n_layers, model.cfg.n_heads)
+    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_puts_the_largest_effect_first(student, draw):
+    """effects never rise along the list, and the head on top is the one that matters most"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    ranking = student.rank_heads_by_effect(model, tokens)
+    expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
+    effects = [effect for _, _, effect in ranking]
+    expect_equal(effects, sorted(effects, reverse=True), what="effects")
+    top = patching.rank_heads_by_effect(model, tokens)[0][:2]
+    expect_equal(ranking[0][:2], top, what="numbers of the top head")
+
+
+# %% [markdown] tags=["predict"] name="top_of_the_ranking" choices=["an induction head", "the previous-token head", "some other head"]
+r"""Which kind of head will stand at the top: whose zero ablation, alone, hurts the second copy most?"""
+
+# %% tags=["demo"]
+ranking = rank_heads_by_effect(course_model, tokens)
+top = ranking[0][:2]
+kinds = {**dict.fromkeys(found, "an induction head"), writer: "the previous-token head"}
+answer = kinds.get(top, "some other head")
+for layer, head, effect in ranking[:5]:
+    print(f"L{layer}H{head}  {effect:6.3f} nats, induction score {induction[layer, head]:.2f}")
+effects = torch.tensor([effect for _, _, effect in sorted(ranking)]).view(cfg.n_layers, cfg.n_heads)
+plots.plot_by_head(
+    effects, "nats", "second-copy loss: rise on zero ablation (induction heads outlined)", found
+)
+
+# %% [markdown]
+r"""Pattern and effect give two rankings, and the places where they part are the interesting ones. A head with a large
+effect and no stripe does something the copying depends on, in another way than by looking at the right token. A head
+with a stripe and little effect may be a spare, or may look without speaking.
+
+Keep the limits in mind. Everything here was measured on one model, trained once, on strings of random tokens unlike
+most of what it reads. And zero ablation puts heads into a state they are never in."""
+
+# %% [markdown] tags=["rubric"] name="weigh_the_evidence"
+r"""## In your own words
+
+Choose one head of `course-gpt2` and write, in at most 200 words, for a colleague who wants to rely on it: what you claim
+that it does; the evidence for it, with numbers, and the kind of ablation or patch behind each; the control beside each
+number; and one result that, had it come out otherwise, would have made you drop the claim.
+
+Levels:
+
+- 0: names a head and a score, or restates the definition of induction.
+- 1: gives a pattern score and an intervention with numbers, but without a control, or without naming the kind of
+  ablation.
+- 2: separates where the head looks from what breaks without it; every number has a control and a named intervention.
+- 3: as 2, and names an outcome that would have refuted the claim, says where the evidence disagrees (zero and mean,
+  single and joint, noising and denoising), and limits the claim to what was tested."""
+
+# %% [markdown]
+r"""## A model where the story is false
+
+`course-positional` is another small transformer. It copies repeated tokens well. Put your own functions to work on
+it, just as you did above, with copies of 16 tokens:"""
+
+# %% tags=["demo"]
+suspect = load_language_model("course-positional")
+sixteen = repeated_tokens(suspect.cfg.d_vocab, 16, batch=16, bos=suspect.tokenizer.bos_token_id, seed=6)
+suspects = find_induction_heads(suspect, sixteen)
+print(f"gain             {copying_gain(loss_per_token(suspect(sixteen), sixteen), 16):.2f} nats")
+print(f"induction heads  {named(suspects)}")
+for layer, head, effect in rank_heads_by_effect(suspect, sixteen):
+    print(f"L{layer}H{head}             {effect:6.2f} nats on zero ablation")
+titles = [f"L0H{head}" for head in range(suspect.cfg.n_heads)]
+plots.plot_attention(patterns_of(suspect, sixteen)[0][0], titles, length=16)
+
+# %% [markdown] tags=["predict"] name="another_length" choices=["about the same", "clearly smaller, but a gain", "no gain at all"]
+r"""A large gain, a clean stripe, a large causal effect. By every measure of this chapter, there is an induction head.
+
+One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
+note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?"""
+
+# %% tags=["demo"]
+lengths = [6, 8, 10, 12, 14, 15, 16, 17, 18, 20, 24, 28]
+gain_of = {"course-gpt2": [], "course-positional": []}
+for name, model in {"course-gpt2": course_model, "course-positional": suspect}.items():
+    for length in lengths:
+        rows = repeated_tokens(model.cfg.d_vocab, length, 32, model.tokenizer.bos_token_id, seed=7)
+        gain_of[name].append(copying_gain(loss_per_token(model(rows), rows), length))
+ratio = gain_of["course-positional"][lengths.index(12)] / gain_of["course-positional"][lengths.index(16)]
+answer = ["no gain at all", "clearly smaller, but a gain", "about the same"][(ratio > 0.05) + (ratio > 0.75)]
+plots.plot_by_length(gain_of, lengths, "copying gain (nats per token)")
+
+# %% [markdown]
+r"""It never did look for "the token after the previous occurrence". It looks 15 positions back, because in everything it
+was ever trained on, the copy was 16 long and 15 back was the right place. At that one length, *looking for the
+continuation* and *looking 15 back* are the same stripe, so no pattern score, no gain and no ablation at that length
+can tell them apart. All the evidence was sound, and all of it was gathered at a single point.
+
+What tells two explanations apart is an input **on which they disagree**. Make that a habit: state the rival
+explanation, then look for the input that separates them."""
+
+# %% [markdown] exercise="is_induction_head" minutes=20 difficulty=4 needs=["repeated_tokens", "loss_per_token", "find_induction_heads", "ablate_head"] reference="heads.is_induction_head"
+r"""## A detector that is harder to fool
+
+Return `True` if the head passes **both** tests at **every** length in `lengths`, else `False`. At each length, draw
+`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`); then
+
+1. *it looks*: its induction score is at least `threshold`;
+2. *it matters*: zero-ablating it raises the mean loss on tokens $2 \dots$ `length` of the second copy by at least
+   0.05 nats."""
+
+# %% [markdown] tags=["hint"]
+r"""You have all the parts. One failed test at one length settles the matter, and only when every length is through is
+the answer yes."""
+
+# %% [markdown] tags=["hint"]
+r"""In a loop over `lengths`: draw the tokens, `return False` if test 1 fails, compute both losses over the columns
+`length + 1` on, `return False` if the difference is below 0.05. After the loop, `return True`."""
+
+
+# %%
+def is_induction_head(
+    model: TransformerBridge,
+    layer: int,
+    head: int,
+    bos: int,
+    lengths: tuple[int, ...] = (8, 12, 16, 24),
+    threshold: float = 0.4,
+    seed: int = 0,
+) -> bool:
+    """Whether the head has the stripe, and matters for copying, at every one of the lengths."""
+
+    # BEGIN SOLUTION
+    def looks(tokens):
+        return (layer, head) in find_induction_heads(model, tokens, threshold)
+
+    def matters(tokens):
+        length = tokens.shape[1] // 2
+        runs = ablate_head(model, tokens, layer, head), model(tokens)
+        ablated, intact = (loss_per_token(logits, tokens)[:, length + 1 :].mean() for logits in runs)
+        return (ablated - intact).item() >= 0.05
+
+    batches = [repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed) for length in lengths]
+    return all(looks(tokens) and matters(tokens) for tokens in batches)
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_tells_induction_from_position(student, draw):
+    """real induction heads pass, and a head that only looks a fixed distance back does not"""
+    verdicts = []
+    for name in ("course-gpt2", "course-positional"):
+        model = draw.language_model(name)
+        start = model.tokenizer.bos_token_id
+        tokens = token_world.repeated_tokens(model.cfg.d_vocab, 16, 8, start, draw.seed())
+        layer, head = draw.choice(heads.find_induction_heads(model, tokens))
+        verdicts.append(student.is_induction_head(model, layer, head, start))
+    expect_equal(verdicts, [True, False], what="verdicts")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_asks_at_every_length(student, draw):
+    """one length at which the head fails decides, wherever in the list it stands"""
+    model = draw.language_model("course-positional")
+    start = model.tokenizer.bos_token_id
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, 16, 32, start, 0)
+    layer, head, _ = patching.rank_heads_by_effect(model, tokens)[0]
+    asked = [(16,), (16, 12), (12, 16), (12,)]
+    verdicts = [student.is_induction_head(model, layer, head, start, lengths) for lengths in asked]
+    expect_equal(verdicts, [True, False, False, False], what="verdicts")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_asks_for_the_stripe_and_the_effect(student, draw):
+    """a head that matters without the stripe fails, and the threshold decides what counts as a stripe"""
+    model = draw.language_model()
+    start, lengths = model.tokenizer.bos_token_id, (8, 12)
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, 12, 32, start, 0)
+    found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
+    real = next(row[:2] for row in ranking if row[:2] in found)
+    others = [row for row in ranking if row[:2] not in found]
+    idle = min(others, key=lambda row: abs(row[2]))
+    for place, threshold in [
+        (real, 0.4),
+        (real, 0.999),
+        (others[0][:2], 0.4),
+        (others[0][:2], -1.0),
+        (idle[:2], -1.0),
+    ]:
+        expected = heads.is_induction_head(model, *place, start, lengths, threshold)
+        verdict = student.is_induction_head(model, *place, start, lengths, threshold)
+        expect_equal([verdict], [expected], what="verdicts")
+
+
+# %% tags=["demo"]
+for name, model in {"course-gpt2": course_model, "course-positional": suspect}.items():
+    places = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+    start = model.tokenizer.bos_token_id
+    print(f"{name:18}", named(place for place in places if is_induction_head(model, *place, start)) or "none")
+
+# %% [markdown] tags=["interview"] name="position_or_content"
+r"""You are given a one-layer model that continues repeated text perfectly. How do you find out whether it finds the
+place by content or by position, and what would convince you that the answer is "both"?
+
+A strong answer: inputs on which the two disagree (other lengths, an offset before the first copy, a token inserted
+between the copies, a copy with one token replaced), predictions for each written down before; pattern and behaviour
+measured on all of them; interventions on position and token embeddings separately; "both" shows as a graded loss, or as
+different heads for different inputs, and as joint ablation that costs more than the sum of the single ones."""
+
+# %% [markdown]
+r"""## What you may claim now
+
+| claim | what you have | what would overturn it |
+|---|---|---|
+| the model copies from context | a gain, with shuffled and new tokens as controls | the same gain on new tokens |
+| some heads look where induction should | a score, against unrelated tokens and other heads | the stripe stays put when the length changes |
+| copying depends on them | single and joint ablation, zero and mean, against control heads | control heads matter as much |
+| a previous-token head feeds them | noising it destroys the gain | *nothing here shows the path between the two* |
+
+The last line is the honest gap. That one head writes the note and another reads it is a claim about a *path*, and you
+have only touched single heads. Path patching, and the QK and OV circuits behind the stripes, come next.
+
+Nor does any of this say how induction bears on other things the model does in context, which brings back the caution
+of the beginning: it is one mechanism, measured on one model, on text made to show it."""
