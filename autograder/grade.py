@@ -170,16 +170,16 @@ def grade_one(examiner: Examiner, batch: Batch, submission: Submission) -> dict:
     except Unreadable as problem:
         max_score = load_manifest(batch.chapter).max_score if batch.chapter else 0
         return unreadable(max_score, about, str(problem))
-    findings, notes = {}, []
+    examined, notes = [], []
     for slug, reading in readings.items():
         manifest = load_manifest(slug)
         if reading.version and reading.version != manifest.version:
             notes.append(f"{slug}: written for version {reading.version}, graded against {manifest.version}")
-        findings[manifest] = examiner.examine(manifest, reading, _reporter(batch, submission))
-    about["manifest_sha256"] = {manifest.chapter: manifest.sha256 for manifest in findings}
+        examined.append((manifest, examiner.examine(manifest, reading, _reporter(batch, submission))))
+    about["manifest_sha256"] = {manifest.chapter: manifest.sha256 for manifest, _ in examined}
     if notes:
         about["notes"] = notes
-    return results(findings, about, time.perf_counter() - started, None)
+    return results(examined, about, time.perf_counter() - started)
 
 
 def _reporter(batch: Batch, submission: Submission) -> Callable:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,20 +16,21 @@ SCHEMA = 1
 CSV_FIELDS = ("name", "chapter", "score", "max_score", "complete")
 
 
-def results(
-    findings: dict[Manifest, list[Finding]], about: dict, seconds: float, problem: str | None
-) -> dict:
+Examined = Sequence[tuple[Manifest, list[Finding]]]
+
+
+def results(examined: Examined, about: dict, seconds: float) -> dict:
     """Return the contents of `results.json`; `about` is its `extra_data` but for what the findings say."""
-    tests = [_test(manifest, finding) for manifest, found in findings.items() for finding in found]
+    tests = [_test(manifest, finding) for manifest, found in examined for finding in found]
     complete = all(test["extra_data"]["verdict"] != "grader_error" for test in tests)
     score = sum(test["score"] for test in tests)
-    max_score = sum(manifest.max_score for manifest in findings)
-    chapters = ", ".join(manifest.title for manifest in findings)
+    max_score = sum(manifest.max_score for manifest, _ in examined)
+    chapters = ", ".join(manifest.title for manifest, _ in examined)
     return {
         "score": score,
         "max_score": max_score,
         "execution_time": round(seconds, 3),
-        "output": problem or f"{score:g} of {max_score:g} points in {chapters}",
+        "output": f"{score:g} of {max_score:g} points in {chapters}",
         "tests": tests,
         "extra_data": {"schema": SCHEMA, "complete": complete} | about | {"versions": versions()},
     }
