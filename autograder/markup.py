@@ -31,7 +31,9 @@ def prose(text: str) -> str:
 
 
 def contrast(expected: str, actual: str) -> tuple[str, str]:
-    """Return two values as HTML, with the part in which they differ marked in both."""
+    """Return two values as HTML; unless they are numbers, the part that differs is marked in both."""
+    if _is_number(expected) and _is_number(actual):
+        return visible(expected), visible(actual)
     start = _common(expected, actual)
     end = _common(expected[start:][::-1], actual[start:][::-1])
     return _marked(expected, start, end), _marked(actual, start, end)
@@ -69,6 +71,14 @@ def _character(character: str) -> str:
     if character in "\n\t" or unicodedata.category(character) not in UNSEEN:
         return html.escape(character)
     return f'<span class="unseen">U+{ord(character):04X}</span>'
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _common(left: str, right: str) -> int:

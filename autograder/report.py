@@ -7,7 +7,7 @@ time. The pages carry no script and load nothing; see `markup`.
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,20 +18,27 @@ from autograder.markup import page, prose, tag, visible
 from autograder.review import GLYPHS, Exercise, Submission, bar, number, review
 from mechinterp_course.errors import CourseError
 
+Answers = Mapping[str, Mapping[tuple[str, str], str]]
+NO_ANSWERS: Answers = {}
 INLINE = 12  # batches up to this size are reviewed on the index page itself
 
 
-def write_index(folder: Path) -> list[Path]:
-    """Write the pages of a graded batch and return their paths, the index first."""
-    submissions = read_submissions(folder)
+def write_index(folder: Path, answers: Answers = NO_ANSWERS) -> list[Path]:
+    """Write the pages of a graded batch and return their paths, the index first.
+
+    `answers` holds, by submission, the cell that answers an exercise (chapter and name); where it is given,
+    the review shows the code beside its verdicts.
+    """
+    submissions = read_submissions(folder, answers)
     index = folder / "index.html"
     index.write_text(page("Graded submissions", _index(submissions)), "utf-8")
     return [index, *(_write_report(folder, submission) for submission in submissions)]
 
 
-def read_submissions(folder: Path) -> list[Submission]:
+def read_submissions(folder: Path, answers: Answers = NO_ANSWERS) -> list[Submission]:
     """Return the graded submissions of a batch's folder, by name."""
-    return [_submission(path) for path in sorted(folder.glob("*/results.json"))]
+    paths = sorted(folder.glob("*/results.json"))
+    return [_submission(path, answers.get(path.parent.name, {})) for path in paths]
 
 
 def _write_report(folder: Path, submission: Submission) -> Path:
@@ -42,24 +49,24 @@ def _write_report(folder: Path, submission: Submission) -> Path:
     return path
 
 
-def _submission(path: Path) -> Submission:
+def _submission(path: Path, code: Mapping[tuple[str, str], str]) -> Submission:
     result = json.loads(path.read_text("utf-8"))
     groups: dict[tuple[str, str], list[dict]] = {}
     for test in result.get("tests", []):
         extra = test["extra_data"]
         groups.setdefault((extra["chapter"], extra["exercise"]), []).append(test)
-    exercises = tuple(_exercise(*key, tests) for key, tests in groups.items())
+    exercises = tuple(_exercise(*key, tests, code.get(key)) for key, tests in groups.items())
     return Submission(path.parent.name, result, exercises)
 
 
-def _exercise(chapter: str, name: str, tests: list[dict]) -> Exercise:
+def _exercise(chapter: str, name: str, tests: list[dict], code: str | None) -> Exercise:
     wording = _wording(chapter)
     checks = ((test, test["extra_data"]["check"]) for test in tests)
     claimed = tuple(
         test | {"claim": wording.claims.get((name, check)) or check.replace("_", " ")}
         for test, check in checks
     )
-    return Exercise(chapter, name, wording.titles.get(name) or name.replace("_", " "), claimed)
+    return Exercise(chapter, name, wording.titles.get(name) or name.replace("_", " "), claimed, code)
 
 
 @dataclass(frozen=True)

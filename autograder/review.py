@@ -1,10 +1,13 @@
 """One submission's review as HTML: per exercise what holds, what does not, and why."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from autograder.markup import contrast, prose, tag, visible
 
+LONGEST_CODE = 200  # lines
+LINE = re.compile(r"line (\d+) of ")
 GLYPHS = {
     "passed": ("✓", "right"),
     "partial": ("◐", "partly right"),
@@ -16,12 +19,16 @@ GLYPHS = {
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of one submission, with its checks as `results.json` has them."""
+    """One exercise of one submission, with its checks as `results.json` has them.
+
+    `code` is the cell that answers it; line breaks before its first line keep the numbers of the file.
+    """
 
     chapter: str
     name: str
     title: str
     tests: tuple[dict, ...]
+    code: str | None = None
 
     @property
     def score(self) -> float:
@@ -98,7 +105,29 @@ def _card(exercise: Exercise) -> str:
     explained: set[str] = set()
     checks = tag("ul", "".join(_check(test, explained) for test in exercise.tests), class_="checks")
     is_open = None if exercise.state == "passed" else ""
-    return tag("details", tag("summary", mark + title + points) + checks, class_="exercise", open=is_open)
+    body = checks + _code(exercise)
+    return tag("details", tag("summary", mark + title + points) + body, class_="exercise", open=is_open)
+
+
+def _code(exercise: Exercise) -> str:
+    """Return the student's cell with the numbers of its lines, those that an explanation names marked."""
+    if not (exercise.code or "").strip():
+        return ""
+    lines = exercise.code.rstrip().split("\n")
+    first = next(number for number, line in enumerate(lines) if line.strip())
+    named = {_line_number(test["extra_data"].get("where")) for test in exercise.tests}
+    items = "".join(
+        tag("li", visible(line) or " ", class_="named" if number in named else None)
+        for number, line in enumerate(lines[first : first + LONGEST_CODE], start=first + 1)
+    )
+    summary = tag("summary", "The answer as submitted")
+    return tag("details", summary + tag("ol", items, start=str(first + 1)), class_="code", open="")
+
+
+def _line_number(where: str | None) -> int | None:
+    """Return n of "line n of the file: …"."""
+    found = LINE.match(where or "")
+    return int(found[1]) if found else None
 
 
 def _check(test: dict, explained: set[str]) -> str:

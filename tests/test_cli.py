@@ -13,6 +13,7 @@ from autograder.manifest import chapters, load_manifest
 from mechinterp_course import cli
 from mechinterp_course.cli import learning
 from mechinterp_course.cli.learner_folder import LearnerFolder
+from mechinterp_course.cli.models import differences
 from mechinterp_course.cli.terminal import complain
 
 CHAPTER = chapters()[0]
@@ -79,6 +80,7 @@ BAD_INPUT = {
     "check outside a course": (["check"], "mechinterp new"),
     "progress outside a course": (["progress"], "mechinterp new"),
     "an unknown model": (["models", "card", "gpt-17"], "models list"),
+    "an unknown model to check": (["models", "check", "gpt-17"], "models list"),
     "an unknown recipe": (["models", "train", "gpt-17"], "models list"),
     "half a command": (["models"], "Missing command"),
     "a slug that is none": (["chapter", "new", "My Chapter!"], "can't name a chapter"),
@@ -218,6 +220,21 @@ def test_models_are_listed_for_a_script(capsys):
     assert cli.run(["models", "list", "--json"]) == 0
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
     assert listed["course-gpt2"]["public"] == "gpt2"
+
+
+DIFFERENCES = [
+    ({"loss": 0.30}, {"loss": 0.31}, []),
+    ({"loss": 0.30}, {"loss": 0.35}, ["m loss: 0.35 instead of 0.3"]),
+    ({"heads": [[2, 1]]}, {"heads": [[2, 3]]}, ["m heads 0 1: 3 instead of 1"]),
+    ({"heads": [[2, 1]]}, {"heads": []}, ["m heads: [] instead of [[2, 1]]"]),
+    ({"loss": 0.3}, {"loss": float("nan")}, ["m loss: nan instead of 0.3"]),
+    ({"loss": 0.3}, {}, ["m: {} instead of {'loss': 0.3}"]),
+]
+
+
+@pytest.mark.parametrize(("recorded", "measured", "lines"), DIFFERENCES)
+def test_a_model_that_changed_is_told_figure_by_figure(recorded, measured, lines):
+    assert list(differences(recorded, measured, "m")) == lines
 
 
 def test_doctor_tells_a_script_what_is_here(capsys):

@@ -100,7 +100,7 @@ def test_a_wrong_answer_is_explained_with_claim_reason_misconception_and_both_va
             "scores agree with the reference",
             "Equal to the expected value shifted by one key .",
             "Recognised misconception: looks at the same token",
-            "Where head=2 Expected 0.1 532 Got 0.1 987",
+            "Where head=2 Expected 0.1532 Got 0.1987",
         ):
             assert shown in seen
 
@@ -185,6 +185,19 @@ def test_a_chapter_that_is_not_here_is_shown_by_its_names(tmp_path, monkeypatch)
     assert "induction score" in text_of(written(tmp_path)["ada/report.html"])
 
 
+def test_the_code_is_shown_with_its_lines_and_the_named_one_marked(tmp_path):
+    where = "line 43 of the file: return pattern[0]"
+    write_result(tmp_path, "ben", [WRONG, graded_check("ablate_head", "agrees", "failed", where=where)])
+    cell = "\n" * 41 + "def ablate_head(model):\n    return '<b>'\n"
+    report.write_index(tmp_path, {"ben": {(CHAPTER, "ablate_head"): cell}})
+    page = (tmp_path / "ben" / "report.html").read_text()
+    assert page.count("The answer as submitted") == 1
+    assert (
+        '<ol start="42"><li>def ablate_head(model):</li><li class="named">    return &#x27;&lt;b&gt;&#x27;'
+        in page
+    )
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "</pre></li><img src=x onerror=alert(1)>",
@@ -218,7 +231,8 @@ def test_what_a_student_wrote_stays_text(tmp_path, text):
     name = re.sub(r"[/\0]", "∕", text)
     write_result(tmp_path, name, [graded_check("induction_score", "agrees", "failed", **told)])
     write_result(tmp_path, f"{name}2", [], output=text, device=text, isolation=text, versions={text: text})
-    for page in written(tmp_path).values():
+    report.write_index(tmp_path, {name: {(CHAPTER, "induction_score"): text}})
+    for page in (path.read_text() for path in tmp_path.rglob("*.html")):
         for element, attributes in Elements(page).found:
             assert element not in FORBIDDEN
             assert not any(key.startswith("on") or key in ("style", "src", "action") for key in attributes)
@@ -261,7 +275,7 @@ def test_code_in_a_sentence_cannot_bring_markup():
 
 
 CONTRASTS = [
-    ("0.1532", "0.1987", "0.1<mark>532</mark>", "0.1<mark>987</mark>"),
+    ("0.1532", "-0.1987", "0.1532", "-0.1987"),
     ("[1, 2, 3]", "[1, 3]", "[1, <mark>2, </mark>3]", "[1, 3]"),
     ("aa", "aaa", "aa", "aa<mark>a</mark>"),
     ("same", "same", "same", "same"),

@@ -1,14 +1,18 @@
 """The embedded models: `models list`, `card`, `check`, `train` and `fetch`."""
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mechinterp_course.cli.terminal import Json, console, show_json, show_table
+from mechinterp_course.errors import CourseError
 
 app = typer.Typer(help="The models of the course: embedded ones, and public checkpoints.")
+TOLERANCE = 0.02
 Name = Annotated[str, typer.Argument(help="Such as course-gpt2.")]
 
 
@@ -58,6 +62,26 @@ def card(name: Name) -> int:
 
 
 @app.command()
+def check(name: Name) -> int:
+    """Measure an embedded model anew and compare with the figures on its card.
+
+    Status 1 when one differs by more than 0.02: nats, or a share of attention.
+    """
+    from mechinterp_course.figures import measure
+    from mechinterp_course.models import MODELS, load_language_model
+
+    known = [info for info in MODELS if info.name == name]
+    if not known:
+        raise CourseError(f"{name!r} is not embedded: see `mechinterp models list`")
+    recorded = json.loads((known[0].path / "training.json").read_text("utf-8"))["figures"]
+    lengths = [int(length) for length in recorded["second_copy"]]
+    measured = json.loads(json.dumps(measure(load_language_model(name), lengths)))
+    differing = list(differences(recorded, measured, name))
+    print("\n".join(differing) if differing else f"{name} does what its card says.")
+    return 1 if differing else 0
+
+
+@app.command()
 def train(
     name: Name,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Default: ./NAME.")] = None,
@@ -80,6 +104,21 @@ def fetch(name: Annotated[str, typer.Argument(help="A public checkpoint, such as
     model = load_language_model(name)
     print(f"{name} is here: {model.cfg.n_layers} layers of {model.cfg.n_heads} heads")
     return 0
+
+
+def differences(recorded: Any, measured: Any, place: str) -> Iterator[str]:
+    """Yield a line for every figure that is not what was recorded, numbers within `TOLERANCE`."""
+    if isinstance(recorded, dict) and isinstance(measured, dict) and recorded.keys() == measured.keys():
+        for key in recorded:
+            yield from differences(recorded[key], measured[key], f"{place} {key}")
+    elif isinstance(recorded, list) and isinstance(measured, list) and len(recorded) == len(measured):
+        for index, (one, other) in enumerate(zip(recorded, measured, strict=True)):
+            yield from differences(one, other, f"{place} {index}")
+    elif isinstance(recorded, float) and isinstance(measured, float):
+        if not abs(recorded - measured) <= TOLERANCE:
+            yield f"{place}: {measured} instead of {recorded}"
+    elif recorded != measured:
+        yield f"{place}: {measured} instead of {recorded}"
 
 
 def _size(folder: Path) -> int:
