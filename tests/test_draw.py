@@ -1,12 +1,14 @@
 """Draws depend on their seed only, and give inputs on which mistakes can show."""
 
 import json
+import random
 
+import numpy as np
 import pytest
 import torch
 
 from mechinterp_course.checking import Draw
-from mechinterp_course.checking.draw import check_seed
+from mechinterp_course.checking.draw import check_seed, seeded_generators
 
 SEEDS = range(20)
 
@@ -46,6 +48,21 @@ def test_a_draw_leaves_the_global_generator_alone(kind):
     before = torch.random.get_rng_state()
     EVERYTHING[kind](Draw(1))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_global_generators_are_seeded_inside_with_and_restored_after():
+    def three():
+        return torch.rand(1).item(), np.random.rand(), random.random()
+
+    states = torch.random.get_rng_state(), random.getstate()
+    drawn = []
+    for seed in (7, 7, 8):
+        with seeded_generators(seed):
+            drawn.append(three())
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
 
 
 def test_a_restarted_draw_gives_the_same_inputs_again():

@@ -133,6 +133,17 @@ def leave_a_hook(model):
     model.train()
 
 
+def test_hooks_that_transformers_keeps_for_itself_are_not_counted():
+    def of_a_library(*_):
+        return None
+
+    of_a_library.__module__ = "transformers.utils.output_capturing"
+    model = nn.Sequential(nn.Linear(2, 2))
+    student = LocalStudent({"warm_up": lambda model: model[0].register_forward_hook(of_a_library) and None})
+    student.warm_up(model)
+    assert student.last.hooks_left == 0
+
+
 def test_hooks_and_training_flags_left_on_a_model_are_observed():
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval()
     student = LocalStudent({"leave_a_hook": leave_a_hook, "look": lambda model: model(torch.ones(2))})

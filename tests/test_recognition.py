@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mechinterp_course.checking import Draw, expect_close, expect_equal, recognition
+from mechinterp_course.checking.draw import seeded_generators
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.recognition import alike, load_mistakes, mistakes_of, named, recognise
 from mechinterp_course.checking.verdict import Diagnosis, StudentFault, evaluate
@@ -123,6 +124,24 @@ def test_answers_of_other_exercises_are_replayed_as_they_were_given():
         previous_token_score=lambda pattern: previous_token_score(pattern) ** 2,
         top_head=lambda scores: min(range(len(scores)), key=scores.__getitem__),
     ) == ("lowest")
+
+
+def guesses(pattern):
+    """The scores are drawn from the global generator."""
+    return torch.rand(pattern.shape[1])
+
+
+def test_a_mistake_that_draws_at_random_meets_the_generator_that_the_student_met():
+    student, draw = (
+        LocalStudent({"previous_token_score": lambda pattern: torch.rand(pattern.shape[1])}),
+        Draw(11),
+    )
+    with seeded_generators(draw.origin):
+        evaluate(check_agrees, student, draw)
+    assert (
+        recognise(check_agrees, "previous_token_score", {"guesses": guesses}, student.transcript, draw)
+        == "guesses"
+    )
 
 
 def test_the_first_of_several_matching_mistakes_is_named():

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,6 +24,21 @@ T = TypeVar("T")
 def check_seed(batch_seed: int, name: str) -> int:
     """Return the seed of one check, e.g. "ch03_induction_heads.induction_score.agrees", within a batch."""
     return int.from_bytes(hashlib.sha256(f"{batch_seed}:{name}".encode()).digest()[:6], "big")
+
+
+@contextmanager
+def seeded_generators(seed: int) -> Iterator[None]:
+    """Seed the global generators of torch, NumPy and Python inside `with`; their states come back after."""
+    states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.random.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
 
 
 class Draw:
@@ -96,8 +114,8 @@ class Draw:
     def head_order(self, name: str) -> tuple[tuple[int, ...], ...]:
         """Return this draw's order of the heads in each layer of an embedded model, never the model's own."""
         config = json.loads((embedded_data(name) / "config.json").read_text(encoding="utf-8"))
-        random = Random(check_seed(self.origin, f"head order of {name}"))
-        return tuple(_other_order(config["n_head"], random) for _ in range(config["n_layer"]))
+        source = Random(check_seed(self.origin, f"head order of {name}"))
+        return tuple(_other_order(config["n_head"], source) for _ in range(config["n_layer"]))
 
     def _pattern(self, length: int, single: bool) -> Float[Tensor, "batch head query key"]:
         head = self.integer(3, 5)
@@ -110,9 +128,9 @@ class Draw:
         return torch.Generator().manual_seed(self.seed())
 
 
-def _other_order(heads: int, random: Random) -> tuple[int, ...]:
+def _other_order(heads: int, source: Random) -> tuple[int, ...]:
     original = tuple(range(heads))
     order = original
     while order == original and heads > 1:
-        order = tuple(random.sample(original, heads))
+        order = tuple(source.sample(original, heads))
     return order

@@ -20,10 +20,10 @@ def explain_elements(actual: object, expected: object, what: str = "elements") -
     if family(actual) != family(expected):
         return _wrong_type(actual, expected)
     kind, message = "wrong_value", "The value differs from the expected one."
-    if isinstance(expected, list | tuple | set | frozenset):
-        kind, message = _explain_collection(
-            list(actual), list(expected), what, isinstance(expected, list | tuple)
-        )
+    if isinstance(expected, tuple):
+        kind, message = _explain_places(list(actual), list(expected), what)
+    elif isinstance(expected, list | set | frozenset):
+        kind, message = _explain_collection(list(actual), list(expected), what, isinstance(expected, list))
     elif isinstance(expected, dict):
         kind, message = _explain_dict(actual, expected, what)
     return Diagnosis(kind, message, expected=shortened(expected), actual=shortened(actual))
@@ -83,6 +83,8 @@ def _explain_collection(actual: list, expected: list, what: str, ordered: bool) 
         return _explain_order(actual, expected, what)
     if odd := _odd_one(actual, expected):
         return odd
+    if ordered and _by_place(expected):
+        return _explain_places(actual, expected, what)
     parts = PAIR_PARTS.get(what, ("first number", "second number"))
     return (
         _swapped_pairs(found, asked, parts)
@@ -104,12 +106,27 @@ def _key(value: object) -> tuple:
 def _explain_order(actual: list, expected: list, what: str) -> tuple[str, str]:
     found, asked = [_key(each) for each in actual], [_key(each) for each in expected]
     if found == asked:
-        place = next(i for i, pair in enumerate(zip(actual, expected, strict=True)) if not same(*pair))
-        return "wrong_value", f"Almost right: entry {place} is {actual[place]}, expected {expected[place]}."
+        return _explain_places(actual, expected, what)
     if found[::-1] == asked:
         return "reversed", f"The right {what}, in reverse order."
     place = next(i for i, pair in enumerate(zip(found, asked, strict=True)) if pair[0] != pair[1])
     return "order", f"The right {what}, but in another order: they first differ at entry {place}."
+
+
+def _by_place(expected: list) -> bool:
+    """Whether elements mean something by their place only: truth values, measures, or one value repeated."""
+    return any(family(each) in ("bool", "float") for each in expected) or (
+        len(set(map(_key, expected))) < len(expected)
+    )
+
+
+def _explain_places(actual: list, expected: list, what: str) -> tuple[str, str]:
+    if len(actual) != len(expected):
+        return "wrong_value", f"Expected {len(expected)} {what}, got {len(actual)}."
+    wrong = [place for place, pair in enumerate(zip(actual, expected, strict=True)) if not same(*pair)]
+    place = wrong[0]
+    message = f"{len(wrong)} of {len(expected)} {what} are wrong; the first is entry {place}: "
+    return "wrong_value", f"{message}expected {shortened(expected[place])}, got {shortened(actual[place])}."
 
 
 def _odd_one(actual: list, expected: list) -> tuple[str, str] | None:

@@ -119,9 +119,23 @@ class ModelState:
 
 
 def count_hooks(model: nn.Module) -> int:
-    """Return how many forward and backward hooks the model's modules carry."""
+    """Return how many forward and backward hooks the model's modules carry.
+
+    Hooks that transformers and TransformerLens keep for their own machinery, which appear with the first
+    forward pass, don't count; those on TransformerLens' hook points do, since only their users set them.
+    """
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+    return sum(
+        hasattr(module, "fwd_hooks") or not _is_machinery(hook)
+        for module in model.modules()
+        for kind in kinds
+        for hook in getattr(module, kind).values()
+    )
+
+
+def _is_machinery(hook: Callable) -> bool:
+    home = getattr(hook, "__module__", None) or ""
+    return home.partition(".")[0] in ("transformers", "transformer_lens")
 
 
 def call(function: Callable, args: list, kwargs: dict) -> object:

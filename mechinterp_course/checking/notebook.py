@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mechinterp_course.checking.draw import Draw, check_seed
+from mechinterp_course.checking.draw import Draw, check_seed, seeded_generators
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.recognition import mistakes_of, named, recognise
 from mechinterp_course.checking.verdict import CheckFailed, Diagnosis, claim_of, evaluate
@@ -16,7 +16,8 @@ def run_check(check: Callable, seed: int = 0) -> None:
     """
     student = LocalStudent(check.__globals__)
     draw = Draw(check_seed(seed, check.__name__))
-    outcome = evaluate(check, student, draw)
+    with seeded_generators(draw.origin):
+        outcome = evaluate(check, student, draw)
     if outcome.verdict == "passed":
         print(f"✓ {claim_of(check)}")
         return

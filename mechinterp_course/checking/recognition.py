@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mechinterp_course.checking.draw import Draw
+from mechinterp_course.checking.draw import Draw, seeded_generators
 from mechinterp_course.checking.elements import family
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.verdict import Diagnosis, StudentFault, evaluate
@@ -49,12 +49,14 @@ def recognise(
     """Return the first of an exercise's mistakes that behaves in `check` as the student did, else None.
 
     Behaves the same: it fails the check, with the same calls and equal results. `transcript` is the
-    student's; what other names gave in it is given again. `draw` is the check's, and is started afresh.
-    Where the student's code did nothing but raise, the exception's message must agree as well.
+    student's; what other names gave in it is given again. `draw` is the check's, and is started afresh; the
+    global generators are seeded from it, as they should be for the student, so that a mistake that draws from
+    them can be met. Where the student's code did nothing but raise, the exception's message must agree too.
     """
     for name, mistake in mistakes.items():
         student = LocalStudent({**recorded(transcript), exercise: mistake})
-        outcome = evaluate(check, student, draw.restart())
+        with seeded_generators(draw.origin):
+            outcome = evaluate(check, student, draw.restart())
         if outcome.verdict == "failed" and same_transcript(student.transcript, transcript):
             return name
     return None
