@@ -119,7 +119,8 @@ def _id_parts(slug: str, cell: Cell, hint: int) -> tuple[str, ...]:
     if cell.role == "hint":
         return cell.exercise, f"hint{hint}"
     if cell.role == "check":
-        return cell.exercise, "check", read_check(slug, cell).name
+        name = read_check(slug, cell).name
+        return cell.exercise, *(("hidden", digest(name, 8)) if cell.hidden else ("check", name))
     if cell.exercise:
         return cell.exercise, cell.role
     return cell.role, str(cell.options.get("name", digest(cell.text, 10)))

@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Callable
 
 import nbformat
 from nbformat import NotebookNode
@@ -26,12 +27,19 @@ PLAYED = '__name__ == "__main__"'
 
 def student_notebook(chapter: Chapter) -> NotebookNode:
     """Return the student's notebook: stubs, visible checks that run themselves, folded hints."""
+    return notebook(chapter, played_cells(chapter, student_cells))
+
+
+def played_cells(
+    chapter: Chapter, render: Callable[[Chapter, Cell], list[NotebookNode]]
+) -> list[NotebookNode]:
+    """Return the cells that `render` makes of the chapter's, after the line of origin, with the setup."""
     cells = [source_line(chapter)]
     for cell in chapter.cells:
         if cell is first_code_cell(chapter):
             cells.append(new_code_cell(SETUP, id=cell_id(chapter.slug, "setup"), metadata={"tags": ["demo"]}))
-        cells += student_cells(chapter, cell)
-    return notebook(chapter, cells)
+        cells += render(chapter, cell)
+    return cells
 
 
 def notebook(chapter: Chapter, cells: list[NotebookNode]) -> NotebookNode:

@@ -1,0 +1,1 @@
+"""Hand chapters out and take them in through a teacher's tools."""
