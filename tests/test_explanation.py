@@ -145,6 +145,16 @@ def test_the_first_difference_is_named_by_its_axes():
     assert diagnosis.actual == f"{spoiled[2]:.6g}"
 
 
+@pytest.mark.parametrize(
+    ("actual", "expected", "kind"),
+    [(-2.5, 2.5, "sign"), (2.5 / math.log(2), 2.5, "factor"), (0.3, -math.log(0.3), "log_or_probability")],
+)
+@pytest.mark.parametrize("shape", [(), (4,)], ids=["one number", "the same number four times"])
+def test_one_measure_tells_a_relation_in_which_nothing_can_be_chosen(actual, expected, kind, shape):
+    diagnosis = explain(torch.full(shape, actual), torch.full(shape, expected), "head" if shape else "")
+    assert diagnosis.kind == kind
+
+
 def test_equal_tensors_have_no_explanation():
     assert explain(SCORES.clone(), SCORES, AXES) is None
 

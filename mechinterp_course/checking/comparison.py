@@ -1,6 +1,7 @@
 """The comparisons that checks are made of; each returns None or raises `CheckFailed` with an explanation."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from jaxtyping import Shaped
@@ -114,8 +115,7 @@ def _compare_numbers(actual: object, expected: float, given: tuple[float | None,
     value = as_number(actual)
     if value is None:
         fail("wrong_type", f"Expected a number, got {described(actual)}.", "float", described(actual))
-    pair = (torch.tensor(each, dtype=torch.float64) for each in (value, expected))
-    value, target = pair
+    value, target = (torch.tensor(each, dtype=torch.float64) for each in (value, expected))
     _refuse_not_finite(value, target, ())
     if diagnosis := explain(value, target, "", *tolerance(torch.float32, given)):
         raise CheckFailed(diagnosis)
@@ -179,6 +179,6 @@ def described(value: object) -> str:
     return f"{article} {type(value).__name__}"
 
 
-def fail(kind: str, message: str, expected: str | None = None, actual: str | None = None) -> None:
+def fail(kind: str, message: str, expected: str | None = None, actual: str | None = None) -> NoReturn:
     """Raise `CheckFailed` with that diagnosis."""
     raise CheckFailed(Diagnosis(kind, message, expected=expected, actual=actual))

@@ -68,9 +68,9 @@ def largest(values: Values) -> float:
     return finite.abs().max().item() if finite.numel() else 0.0
 
 
-def single_measure(values: Values) -> bool:
-    """Whether this is one number with decimals: evidence enough for a relation with nothing to choose."""
-    return values.numel() == 1 and bool((values != values.round()).all())
+def measured(values: Values) -> bool:
+    """Whether any value has decimals: evidence enough for a relation in which nothing can be chosen."""
+    return bool((values != values.round()).any())
 
 
 def number(value: float) -> str:

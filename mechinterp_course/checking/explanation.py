@@ -63,13 +63,8 @@ def explain(
         _how_many(actual, expected, wrong),
     )
     place = tuple(wrong.nonzero()[0].tolist())
-    return Diagnosis(
-        kind,
-        message,
-        expected=shown(expected[place]),
-        actual=shown(actual[place]),
-        where=named_index(place, names),
-    )
+    asked, found = shown(expected[place]), shown(actual[place])
+    return Diagnosis(kind, message, expected=asked, actual=found, where=named_index(place, names))
 
 
 def related(

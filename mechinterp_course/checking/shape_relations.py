@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 
 import torch
 
-from mechinterp_course.checking.evidence import Found, Pair, single_measure
+from mechinterp_course.checking.evidence import Found, Pair, Values, measured
 
 REDUCTIONS = (("mean", torch.mean), ("sum", torch.sum))
 
@@ -49,7 +49,7 @@ def reshaped(pair: Pair) -> Found:
 def not_reduced(pair: Pair) -> Found:
     """Axes are left that had to be averaged or summed away."""
     extra = pair.actual.dim() - pair.expected.dim()
-    if extra < 1 or not (pair.tells or single_measure(pair.expected)):
+    if extra < 1 or not (pair.tells or _one_measure(pair.expected)):
         return None
     for axes in combinations(range(pair.actual.dim()), extra):
         for name, reduce in REDUCTIONS:
@@ -70,7 +70,7 @@ def over_reduced(pair: Pair) -> Found:
             reduced = reduce(pair.expected, axes, keepdim=missing <= 0)
             if missing <= 0 and pair.actual.shape == pair.expected.shape:
                 reduced = reduced.expand_as(pair.expected)
-            tells = pair.telling(reduced) or single_measure(reduced)
+            tells = pair.telling(reduced) or _one_measure(reduced)
             if tells and _reduces(pair, axes) and pair.fits(pair.actual, reduced):
                 which = " and ".join(ticked([pair.names[axis] for axis in axes]))
                 return (
@@ -78,6 +78,10 @@ def over_reduced(pair: Pair) -> Found:
                     f"It is the {name} of the expected value over {which}, which had to stay.",
                 )
     return None
+
+
+def _one_measure(values: Values) -> bool:
+    return values.numel() == 1 and measured(values)
 
 
 def _reduces(pair: Pair, axes: tuple[int, ...]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from mechinterp_course.checking.evidence import Found, Pair, Values, largest, number, single_measure
+from mechinterp_course.checking.evidence import Found, Pair, Values, largest, measured, number
 from mechinterp_course.checking.factors import logarithm_base, meaning_of
 
 LONGEST_SHIFT = 3
@@ -34,25 +34,23 @@ def constant(pair: Pair) -> Found:
 
 def sign(pair: Pair) -> Found:
     """The opposite sign everywhere."""
-    if (pair.tells or single_measure(pair.expected)) and pair.fits(-pair.actual):
+    if (pair.tells or measured(pair.expected)) and pair.fits(-pair.actual):
         return "sign", "The sign is the opposite everywhere."
     return None
 
 
 def factor(pair: Pair) -> Found:
-    """A constant factor; a single value tells one only if it is a change of the logarithm's base."""
+    """A constant factor; values all alike tell one only if it is a change of the logarithm's base."""
     place = pair.expected.abs().argmax()
     divisor = pair.expected.flatten()[place].item()
     if not divisor or not math.isfinite(divisor):
         return None
     ratio = pair.actual.flatten()[place].item() / divisor
-    if pair.expected.numel() == 1:
-        base = logarithm_base(ratio)
-        return ("factor", f"The value is {number(ratio)} times the expected one{base}.") if base else None
-    if pair.flat(pair.expected) or not pair.tells or not 1e-6 < abs(ratio) < 1e6:
+    if not 1e-6 < abs(ratio) < 1e6 or not pair.fits(pair.actual, ratio * pair.expected):
         return None
-    if not pair.fits(pair.actual, ratio * pair.expected):
-        return None
+    if pair.flat(pair.expected) or not pair.tells:
+        meaning = logarithm_base(ratio) if measured(pair.expected) else ""
+        return ("factor", f"{number(ratio)} times the expected value{meaning}.") if meaning else None
     sizes = dict(zip(pair.names, pair.expected.shape, strict=True))
     return "factor", f"Every value is {number(ratio)} times the expected one{meaning_of(ratio, sizes)}."
 
@@ -132,7 +130,7 @@ LOGARITHMS = (
 
 def log_or_probability(pair: Pair) -> Found:
     """Logarithms where probabilities were asked, or the reverse."""
-    if not (pair.tells or single_measure(pair.expected)):
+    if not (pair.tells or measured(pair.expected)):
         return None
     for function, message in LOGARITHMS:
         if pair.fits(function(pair.actual)):
