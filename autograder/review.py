@@ -111,7 +111,8 @@ def _card(exercise: Exercise) -> str:
 
 def _code(exercise: Exercise) -> str:
     """Return the student's cell with the numbers of its lines, those that an explanation names marked."""
-    if not (exercise.code or "").strip():
+    kinds = {(test["extra_data"].get("diagnosis") or {}).get("kind") for test in exercise.tests}
+    if not (exercise.code or "").strip() or kinds <= {"not_written", "missing"}:
         return ""
     lines = exercise.code.rstrip().split("\n")
     first = next(number for number, line in enumerate(lines) if line.strip())

@@ -2,9 +2,10 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from autograder.cells import Reading, read_source
 from autograder.manifest import Exercise, load_manifest
@@ -13,14 +14,18 @@ from autograder.sandbox import probe
 from autograder.submission import Source, Unreadable
 from mechinterp_course.cli.findings import exercise_facts, print_findings
 from mechinterp_course.cli.learner_folder import LearnerFolder
-from mechinterp_course.cli.terminal import show_json
+from mechinterp_course.cli.terminal import busy, show_json
 from mechinterp_course.errors import CourseError
 
 if TYPE_CHECKING:
     from autograder.examiner import Finding
 
-SECONDS_BETWEEN_LOOKS = 0.2
 Scope = list[tuple[str, str | None]]
+
+
+def pause_between_looks() -> None:
+    """Wait a moment that a person does not notice."""
+    time.sleep(0.2)
 
 
 class CheckingSession:
@@ -61,17 +66,17 @@ class CheckingSession:
             show_json(facts)
         return 3 if "grader_error" in verdicts else int(bool(verdicts - {"passed"}))
 
-    def watch(self) -> int:
-        """Check what is in scope, then whatever changes, until Ctrl-C."""
-        seen: dict[str, tuple[Path, float]] = {}
+    def watch(self, pause: Callable[[], None] = pause_between_looks) -> NoReturn:
+        """Check what is in scope, then whatever changes, until Ctrl-C; `pause` comes between two looks."""
+        seen: dict[tuple[str, str | None], tuple[Path, int]] = {}
         while True:
             for chapter, name in self.scope:
                 path = self.folder.file_of(chapter)
-                state = (path, path.stat().st_mtime)
-                if seen.get(chapter) != state:
-                    seen[chapter] = state
+                state = (path, path.stat().st_mtime_ns)
+                if seen.get((chapter, name)) != state:
+                    seen[chapter, name] = state
                     self._check_changes(chapter, name)
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            pause()
 
     def _check_changes(self, chapter: str, name: str | None) -> None:
         started = time.perf_counter()
@@ -111,7 +116,8 @@ class CheckingSession:
         """Return the findings on one exercise, and note them for `mechinterp progress`."""
         whole = load_manifest(chapter)
         kept = tuple(e for e in whole.exercises if e.name in (exercise.name, *exercise.needs))
-        found = self._examiner.examine(replace(whole, exercises=kept), reading)
+        with busy(f"checking {exercise.name}"):
+            found = self._examiner.examine(replace(whole, exercises=kept), reading)
         findings = [finding for finding in found if finding.exercise.name == exercise.name]
         notes, facts = self.folder.notes(), exercise_facts(chapter, exercise, findings)
         notes["exercises"][f"{chapter}.{exercise.name}"] = {key: facts[key] for key in ("state", "score")}

@@ -54,7 +54,7 @@ def check(
     folder = find_learner_folder(Path.cwd())
     with CheckingSession(folder, _scope(folder, what)) as session:
         if watch:
-            return session.watch()
+            session.watch()
         return session.check_once(as_json)
 
 

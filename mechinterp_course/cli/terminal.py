@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,18 @@ def complain(message: str, status: int) -> int:
 def show_json(value: Any) -> None:
     """Print a value as JSON, two spaces a level."""
     print(json.dumps(value, indent=2, default=str))
+
+
+@contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """Show on a terminal's stderr that something takes a while; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(doing):
+        yield
 
 
 def console():
