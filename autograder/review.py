@@ -92,6 +92,7 @@ def _notices(result: dict) -> str:
         notices.append(
             "Graded with weak isolation: the submission could have tampered with its own verdicts."
         )
+    notices += extra.get("notes", [])
     if not result.get("tests") and result.get("output"):
         notices.append(result["output"])
     return "".join(tag("p", prose(notice), class_="notice") for notice in notices)

@@ -14,7 +14,7 @@ from mechinterp_course import cli
 from mechinterp_course.cli import learning
 from mechinterp_course.cli.learner_folder import LearnerFolder
 from mechinterp_course.cli.models import differences
-from mechinterp_course.cli.terminal import complain
+from mechinterp_course.cli.terminal import complain, show_table
 
 CHAPTER = chapters()[0]
 EXERCISE = load_manifest(CHAPTER).exercises[0]
@@ -142,6 +142,17 @@ def test_the_installed_command_exits_with_the_status():
 def test_a_message_of_several_lines_becomes_one(capsys):
     assert complain("first\n  second", 7) == 7
     assert capsys.readouterr().err == "mechinterp: first second\n"
+
+
+STEERING = ["\x1b[2J", "\x07", "\r", "a\u202eb", "\x9b31m", "\udc80"]
+
+
+@pytest.mark.parametrize("text", STEERING)
+def test_no_message_steers_the_terminal(text, capsys):
+    complain(f"no such file: {text}", 2)
+    show_table(("name",), [(text,)])
+    out, err = capsys.readouterr()
+    assert all(c.isprintable() for c in (out + err).replace("\n", ""))
 
 
 def test_a_new_folder_has_both_views_of_every_chapter(learner):

@@ -159,6 +159,11 @@ def test_conditions_of_the_verdict_stand_on_the_page_but_not_the_seed(tmp_path):
         assert "987654321" not in page
 
 
+def test_a_note_of_the_grader_is_shown(tmp_path):
+    write_result(tmp_path, "ada", ALL_RIGHT, notes=["written for version 1, graded against 2"])
+    assert "written for version 1, graded against 2" in written(tmp_path)["ada/report.html"]
+
+
 def test_an_unreadable_submission_says_why(tmp_path):
     write_result(tmp_path, "mallory", [], output="no chapter.py in it")
     pages = written(tmp_path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autograder.manifest import Exercise
 from autograder.review import GLYPHS, number, state_of
 from mechinterp_course.checking.verdict import block_lines
+from mechinterp_course.cli.terminal import plain
 
 if TYPE_CHECKING:
     from autograder.examiner import Finding
@@ -48,7 +49,7 @@ def print_findings(exercise: Exercise, findings: list["Finding"], path: Path) ->
         else:
             lines = block_lines(diagnosis, finding.check.claim)
         explained.add(diagnosis)
-        print("\n".join(f"    {line}" for line in lines))
+        print("\n".join(f"    {plain(line)}" for text in lines for line in text.split("\n")))
     print(f"    → {path}; stuck? mechinterp hint {exercise.name}")
 
 

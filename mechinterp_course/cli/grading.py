@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mechinterp_course.cli.terminal import Json, complain, show_json, show_table
+from mechinterp_course.cli.terminal import Json, complain, plain, show_json, show_table
 from mechinterp_course.errors import CourseError
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results, report and log go.")]
@@ -143,5 +143,5 @@ def _progress() -> Iterator[Callable]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda event: bar.update(
-            task, completed=event.done, total=event.total, description=f"{event.name}  {event.detail}"
+            task, completed=event.done, total=event.total, description=plain(f"{event.name}  {event.detail}")
         )

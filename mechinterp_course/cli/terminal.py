@@ -13,8 +13,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to r
 
 def complain(message: str, status: int) -> int:
     """Print one line on stderr and return the exit status."""
-    print(f"mechinterp: {' '.join(message.split())}", file=sys.stderr)
+    print(f"mechinterp: {plain(' '.join(message.split()))}", file=sys.stderr)
     return status
+
+
+def plain(text: str) -> str:
+    """Return text in which nothing can steer a terminal: file names and messages may come from a student."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show_json(value: Any) -> None:
@@ -51,7 +56,7 @@ def show_table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     for heading in headings:
         table.add_column(heading, justify="right" if heading in RIGHT_ALIGNED else "left")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(str(cell))) for cell in row))
     console().print(table)
 
 

@@ -64,7 +64,8 @@ def previous_token_score(pattern: Float[Tensor, "batch head query key"]) -> Floa
 
 # %% [markdown]
 r"""
-First I had the stripe one column too far left: `query - length` is the *same* token, and I want the one after it.
+First I had the stripe one column too far left: `query - length` is the *same* token, and I want the one
+after it.
 """
 
 
