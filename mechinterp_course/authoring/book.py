@@ -50,7 +50,7 @@ def _block(chapter: Chapter, cell: Cell) -> str:
     if cell.role == "text":
         return cell.text
     if cell.role == "statement":
-        return with_facts(chapter.exercise(cell.exercise))
+        return with_facts(chapter.exercise(cell.exercise), style="{{.facts}}\n{}")
     if cell.role == "hint":
         return _fenced(
             f"{{dropdown}} Hint {cell.id.rsplit('hint', 1)[1]}", ":class-container: hint", cell.text
@@ -72,6 +72,8 @@ def _code_block(chapter: Chapter, cell: Cell) -> str:
         return _code_cell(checked(cell.text), [FOLD_CODE, "check"], f"Check: {chapter.check(cell).claim}")
     if cell.role == "demo" and chapter.predicted_by(cell):
         return _code_cell(cell.text, [FOLD_ALL, "predicted"], "Predicted? Then see what happens")
+    if cell.role == "given":
+        return _code_cell(cell.text, [FOLD_CODE, "given"], "Given")
     return _code_cell(cell.text, [], "")
 
 

@@ -1,6 +1,7 @@
 """Build the book from the course's files: executed, folded, self-contained, without a warning."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def _environment(work: Path) -> Mapping[str, str]:
 
 
 def _first_complaint(log: str) -> str:
-    lines = [line.strip() for line in log.split("\n")]
+    """Return the first warning of Sphinx or error of Python in a build's log, without colours."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log.split("\n")]
     return next(
-        (line for line in lines if "WARNING" in line or "ERROR" in line or "Error" in line), "see the log"
+        (line for line in lines if re.search(r"(WARNING|ERROR|CRITICAL|Error): ", line)), "no complaint"
     )

@@ -114,17 +114,18 @@ def reading_text(chapter: Chapter, cell: Cell) -> str:
     return with_facts(chapter.exercise(cell.exercise)) if cell.role == "statement" else cell.text
 
 
-def with_facts(exercise: Exercise) -> str:
-    """Return a statement with one line below its heading: time, difficulty, points, what it builds on."""
+def with_facts(exercise: Exercise, style: str = "*{}*") -> str:
+    """Return a statement with one line below its heading: function, time, difficulty, points, needs."""
     heading, _, rest = exercise.statement.text.partition("\n")
     facts = [
+        f"`{exercise.name}`",
         f"{exercise.minutes} minutes",
         f"difficulty {exercise.difficulty} of 5",
         f"{exercise.points} point{'s' * (exercise.points != 1)}",
     ]
     if exercise.needs:
         facts.append("builds on " + ", ".join(f"`{need}`" for need in exercise.needs))
-    return f"{heading}\n\n*{' · '.join(facts)}*\n{rest}" if rest else f"{heading}\n\n*{' · '.join(facts)}*"
+    return f"{heading}\n\n{style.format(' · '.join(facts))}\n{rest}".rstrip()
 
 
 def checked(source: str) -> str:
