@@ -9,7 +9,6 @@ import importlib
 import linecache
 import random
 import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -118,11 +117,9 @@ class Workroom:
         function = self._value(request["target"], buffers)
         args = [self._value(part, buffers) for part in request["args"]]
         kwargs = {name: self._value(part, buffers) for name, part in request["kwargs"]}
-        before = Sight.of([*args, *kwargs.values()])
-        result = function(*args, **kwargs)
-        seen = before.compare(result)
+        result, seen = _library("checking.observation.observed")(function, args, kwargs)
         value = self._refer(result) if request["keep"] else encode(result, raw, self._refer)
-        return {"op": "value", "value": value, "seen": seen}
+        return {"op": "value", "value": value, "seen": vars(seen)}
 
     def _look(self, request: dict, buffers: list[bytearray]) -> Any:
         owner = self.remotes[request["id"]]
@@ -159,57 +156,6 @@ class Workroom:
             load = _library("models.load_language_model")
             self.models[key] = load(data["name"], device=self.device, head_order=order)
         return self.models[key]
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What a call's arguments looked like before it, to report what it changed (a courtesy, not proof)."""
-
-    arguments: list[Any]
-    copies: list[Any]
-    hooks: int
-    training: list[bool]
-
-    @classmethod
-    def of(cls, arguments: list[Any]) -> "Sight":
-        """Record tensors, hook counts and training flags of `arguments`."""
-        copies = [item.clone() if isinstance(item, torch.Tensor) else None for item in arguments]
-        return cls(arguments, copies, sum(map(count_hooks, arguments)), list(_training_flags(arguments)))
-
-    def compare(self, result: Any) -> dict:
-        """Return which arguments changed or share memory with `result`, and what modules were left with."""
-        pairs = [pair for pair in enumerate(self.copies) if pair[1] is not None]
-        changed = [
-            str(i) for i, copy in pairs if not torch.equal(copy.nan_to_num(), self.arguments[i].nan_to_num())
-        ]
-        shared = [str(i) for i, _ in pairs if _shares_memory(self.arguments[i], result)]
-        return {
-            "mutated": changed,
-            "aliased": shared,
-            "hooks_left": sum(map(count_hooks, self.arguments)) - self.hooks,
-            "training_changed": list(_training_flags(self.arguments)) != self.training,
-        }
-
-
-def count_hooks(value: Any) -> int:
-    """Return how many forward and backward hooks hang on a module and its parts (0 for anything else)."""
-    if not isinstance(value, torch.nn.Module):
-        return 0
-    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(part, table, ())) for part in value.modules() for table in tables)
-
-
-def _training_flags(arguments: list[Any]) -> Iterable[bool]:
-    return (item.training for item in arguments if isinstance(item, torch.nn.Module))
-
-
-def _shares_memory(argument: torch.Tensor, result: Any) -> bool:
-    both = isinstance(result, torch.Tensor) and result.layout is argument.layout is torch.strided
-    return (
-        both
-        and result.numel() > 0
-        and result.untyped_storage().data_ptr() == argument.untyped_storage().data_ptr()
-    )
 
 
 def _library(path: str) -> Any:

@@ -3,16 +3,14 @@
 The grader has the same protocol across processes; a check can't tell the two apart.
 """
 
-import inspect
 import traceback
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from types import TracebackType
 
-import torch
-from torch import Tensor, nn
-
+from mechinterp_course.checking.observation import copied, observed
 from mechinterp_course.checking.verdict import NotWritten, Observation, StudentFault, one_line
 
 NOT_WRITTEN = "is not written yet"  # how the message of every stub's NotImplementedError ends
@@ -61,21 +59,17 @@ class LocalStudent:
         return self._namespace[name]
 
     def _observed(self, name: str, function: Callable, args: tuple, kwargs: dict) -> object:
-        given = {**dict(zip(parameter_names(function, len(args)), args, strict=True)), **kwargs}
-        copies = [copied(each) for each in args], {key: copied(each) for key, each in kwargs.items()}
-        models = [ModelState.of(each) for each in given.values() if isinstance(each, nn.Module)]
+        copies = [passed(each) for each in args], {key: passed(each) for key, each in kwargs.items()}
+
+        @wraps(function)
+        def guarded(*args: object, **kwargs: object) -> object:
+            return call(function, args, kwargs)
+
         try:
-            result = call(function, *copies)
+            result, self.last = observed(guarded, *copies)
         except StudentFault as fault:
             self.transcript.append((name, fault))
             raise
-        received = dict(zip(given, [*copies[0], *copies[1].values()], strict=True))
-        self.last = Observation(
-            mutated=tuple(key for key, value in given.items() if not unchanged(value, received[key])),
-            aliased=tuple(key for key, value in received.items() if memory(value) & memory(result)),
-            hooks_left=sum(state.hooks_added() for state in models),
-            training_changed=any(state.training_changed() for state in models),
-        )
         result = copied(result)
         self.transcript.append((name, result))
         return result
@@ -97,48 +91,7 @@ class LocalFunction:
         return self.student._observed(self.name, function, args, kwargs)
 
 
-@dataclass(frozen=True)
-class ModelState:
-    """A model's hooks and training flags before a call."""
-
-    model: nn.Module
-    hooks: int
-    training: list[bool]
-
-    @classmethod
-    def of(cls, model: nn.Module) -> "ModelState":
-        return cls(model, count_hooks(model), [module.training for module in model.modules()])
-
-    def hooks_added(self) -> int:
-        """How many more hooks the model carries now."""
-        return max(count_hooks(self.model) - self.hooks, 0)
-
-    def training_changed(self) -> bool:
-        """Whether any module was switched between `train()` and `eval()`."""
-        return self.training != [module.training for module in self.model.modules()]
-
-
-def count_hooks(model: nn.Module) -> int:
-    """Return how many forward and backward hooks the model's modules carry.
-
-    Hooks that transformers and TransformerLens keep for their own machinery, which appear with the first
-    forward pass, don't count; those on TransformerLens' hook points do, since only their users set them.
-    """
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(
-        hasattr(module, "fwd_hooks") or not _is_machinery(hook)
-        for module in model.modules()
-        for kind in kinds
-        for hook in getattr(module, kind).values()
-    )
-
-
-def _is_machinery(hook: Callable) -> bool:
-    home = getattr(hook, "__module__", None) or ""
-    return home.partition(".")[0] in ("transformers", "transformer_lens")
-
-
-def call(function: Callable, args: list, kwargs: dict) -> object:
+def call(function: Callable, args: Sequence, kwargs: dict) -> object:
     """Return the function's result; whatever it raises becomes a `StudentFault`."""
     try:
         return function(*args, **kwargs)
@@ -164,44 +117,6 @@ def student_line(trace: TracebackType | None) -> str | None:
     return f"{line.name}, line {line.lineno}" + (f": {line.line}" if line.line else "")
 
 
-def parameter_names(function: Callable, count: int) -> list[str]:
-    """Return what a function calls its first `count` arguments."""
-    try:
-        names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        names = []
-    return names[:count] + [f"argument {place + 1}" for place in range(len(names), count)]
-
-
-def copied(value: object) -> object:
-    """Return a copy of plain tensors and containers; models, functions and the like as they are."""
-    if isinstance(value, LocalFunction):
-        return value.student.find(value.name)
-    if type(value) is Tensor:
-        return value.detach().clone().requires_grad_(value.requires_grad)
-    if type(value) in (list, tuple, set):
-        return type(value)(map(copied, value))
-    if type(value) is dict:
-        return {key: copied(each) for key, each in value.items()}
-    return value
-
-
-def unchanged(before: object, after: object) -> bool:
-    """Whether a copied argument still has the values that it was called with."""
-    if type(before) is Tensor:
-        same_form = (before.shape, before.dtype) == (after.shape, after.dtype)
-        return same_form and torch.allclose(before, after, rtol=0, atol=0, equal_nan=True)
-    if type(before) in (list, tuple):
-        return len(before) == len(after) and all(map(unchanged, before, after))
-    if type(before) is dict:
-        return before.keys() == after.keys() and all(unchanged(before[key], after[key]) for key in before)
-    return before == after if type(before) is set else True
-
-
-def memory(value: object) -> set[int]:
-    """Return the addresses of the storages that a value's tensors use."""
-    if isinstance(value, Tensor):
-        return {value.untyped_storage().data_ptr()} - {0}
-    if isinstance(value, dict):
-        value = list(value.values())
-    return set().union(*map(memory, value)) if isinstance(value, list | tuple) else set()
+def passed(value: object) -> object:
+    """Return what a call receives: names of the student's as functions, the rest copied."""
+    return value.student.find(value.name) if isinstance(value, LocalFunction) else copied(value)
