@@ -140,13 +140,15 @@ def _check(test: dict, explained: set[str]) -> str:
     hidden = tag("span", "hidden check", class_="hidden") if extra.get("hidden") else ""
     points = tag("span", f"{number(test['score'])} / {number(test['max_score'])}", class_="points")
     mark = tag("span", glyph, class_="glyph", role="img", aria_label=meaning)
-    why = _explanation(extra) or _note(test)
+    why = _explanation(extra)
     if why in explained:
         why = tag("p", "For the same reason as above.", class_="same")
     elif why:
         explained.add(why)
     claim = tag("span", prose(test["claim"]), class_="claim")
-    return tag("li", tag("p", mark + claim + hidden + points, class_="line") + why, class_=verdict)
+    return tag(
+        "li", tag("p", mark + claim + hidden + points, class_="line") + (why or _note(test)), class_=verdict
+    )
 
 
 def _note(test: dict) -> str:

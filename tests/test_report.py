@@ -140,6 +140,13 @@ def test_the_same_explanation_is_given_once_per_exercise(tmp_path):
     assert "For the same reason as above." in page
 
 
+def test_a_check_that_passed_with_help_says_whose(tmp_path):
+    helped = {"output": "✓ it holds\nright, given a right repeated_tokens"}
+    tests = [graded_check("induction_score", check) | helped for check in ("agrees", "one")]
+    write_result(tmp_path, "cleo", tests)
+    assert written(tmp_path)["cleo/report.html"].count("right, given a right repeated_tokens") == 2
+
+
 def test_the_batch_table_shows_scores_and_the_commonest_misconceptions(tmp_path):
     write_result(tmp_path, "ada", ALL_RIGHT)
     for name in ("ben", "bob"):
