@@ -49,8 +49,13 @@ def check() -> int:
     Status 1 when one is stale.
     """
     from mechinterp_course.authoring.refresh import explain_stale, stale
+    from mechinterp_course.errors import CourseError
     from mechinterp_course.layout import course_root
 
+    if not (course_root() / "autograder").is_dir():
+        raise CourseError(
+            "an installed course has no views to refresh; `mechinterp book build` makes its book"
+        )
     paths = stale(course_root())
     print(explain_stale(paths, ()) if paths else "every view is fresh")
     return 1 if paths else 0
