@@ -287,6 +287,21 @@ def test_hints_are_folded_and_predictions_come_before_their_folded_result(chapte
     assert texts[asked + 1].endswith("uniform_head.compare(answer)")
 
 
+def test_what_is_said_about_a_predicted_result_is_folded_until_the_next_heading():
+    said = 'r"""\nMost of it goes to BOS.\n\n## A new section\n\nNow for heads.\n"""\n\n'
+    source = changed(
+        '# %% [markdown] tags=["rubric"]', f'# %% [markdown]\n{said}# %% [markdown] tags=["rubric"]'
+    )
+    made = read_chapter(SLUG, source)
+    text = next(c.source for c in student_notebook(made).cells if "Most of it goes" in c.source)
+    assert text.startswith("<details>\n<summary>Seen it?")
+    assert text.index("Most of it") < text.index("</details>") < text.index("## A new section")
+    page = views(made)[f"book/{SLUG}.md"]
+    assert (
+        page.index("{dropdown} Seen it?") < page.index("Most of it") < page.index("```\n\n## A new section")
+    )
+
+
 def test_the_book_folds_solutions_hints_and_predicted_results(chapter):
     page = views(chapter)[f"book/{SLUG}.md"]
     assert 'tags: ["hide-input", "solution"]\nmystnb:\n  code_prompt_show: "Solution"' in page

@@ -9,6 +9,7 @@ import pytest
 
 from mechinterp_course.authoring.cell_ids import LONGEST
 from mechinterp_course.authoring.chapter import chapter_slugs, load_chapter
+from mechinterp_course.authoring.exercises import bound_names, free_names
 from mechinterp_course.authoring.refresh import explain_stale, stale
 from mechinterp_course.authoring.stub import solution_lines
 from mechinterp_course.authoring.views import script_source
@@ -171,3 +172,19 @@ def test_the_book_page_folds_every_solution(slug):
     page = read(f"book/{slug}.md")
     assert page.count('tags: ["hide-input", "solution"]') == len(manifest(slug)["exercises"])
     assert "NotImplementedError" not in page and "BEGIN SOLUTION" not in page
+
+
+@each_chapter
+def test_no_later_cell_needs_what_only_a_demo_behind_a_prediction_binds(slug):
+    chapter = load_chapter(ROOT, slug)
+    free: set[str] = set()
+    held_back: dict[str, str] = {}
+    for cell in chapter.cells:
+        if cell.role not in ("code", "given", "demo", "solution", "check"):
+            continue
+        needed = (free_names(cell.text) - free) & set(held_back)
+        assert not needed, f"line {cell.line} needs {needed} of the demos {[held_back[n] for n in needed]}"
+        if chapter.predicted_by(cell):
+            held_back |= dict.fromkeys(bound_names(cell.text), cell.id)
+        else:
+            free |= bound_names(cell.text)

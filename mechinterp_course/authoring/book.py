@@ -9,11 +9,13 @@ from mechinterp_course.authoring.manifest import view_metadata
 from mechinterp_course.authoring.source import Cell, refresh_command
 from mechinterp_course.authoring.stub import without_markers
 from mechinterp_course.authoring.views import (
+    DISCUSSION,
     KERNEL,
     SETUP,
     checked,
     first_code_cell,
     question_text,
+    until_heading,
     with_facts,
 )
 
@@ -48,7 +50,7 @@ def _block(chapter: Chapter, cell: Cell) -> str:
     if cell.role == "interview" or cell.hidden:
         return ""
     if cell.role == "text":
-        return cell.text
+        return _text(chapter, cell)
     if cell.role == "statement":
         return with_facts(chapter.exercise(cell.exercise), style="{{.facts}}\n{}")
     if cell.role == "hint":
@@ -63,6 +65,14 @@ def _block(chapter: Chapter, cell: Cell) -> str:
         heading, _, question = rubric.text.partition("\n\n")
         return heading + "\n\n" + _fenced("{admonition} In your own words", ":class: rubric", question)
     return _code_block(chapter, cell)
+
+
+def _text(chapter: Chapter, cell: Cell) -> str:
+    if not chapter.discusses_a_predicted_result(cell):
+        return cell.text
+    discussion, rest = until_heading(cell.text)
+    folded = _fenced(f"{{dropdown}} {DISCUSSION}", ":class-container: discussion", discussion)
+    return f"{folded}\n\n{rest}".rstrip()
 
 
 def _code_block(chapter: Chapter, cell: Cell) -> str:

@@ -43,6 +43,11 @@ class Chapter:
         """Return the prediction that a demo cell settles, or None."""
         return next((p for p in self.predictions if p.demo == demo.id), None)
 
+    def discusses_a_predicted_result(self, text: Cell) -> bool:
+        """Return True for the text directly below a demo that settles a prediction."""
+        above = self.cells[self.cells.index(text) - 1]
+        return text.role == "text" and self.predicted_by(above) is not None
+
 
 def chapter_slugs(root: Path) -> list[str]:
     """Return the slugs of the chapters in `root/solutions`, in order."""

@@ -120,27 +120,26 @@ def _checks(slug: str, statement: Cell, cells: Sequence[Cell]) -> tuple[Check, .
         refuse(slug, statement.line, f"`{name}` has no check")
     for cell in own:
         given = "\n".join(c.text for c in cells if c.role == "given" and c.line < cell.line)
-        for unknown in sorted(_global_names(cell.text) - _bound_names(given) - set(dir(builtins))):
+        for unknown in sorted(free_names(cell.text) - bound_names(given) - set(dir(builtins))):
             refuse(slug, cell.line, f"a check uses `{unknown}`, which no `given` cell above it defines")
     return tuple(read_check(slug, cell) for cell in own)
 
 
-def _bound_names(source: str) -> set[str]:
-    symbols = symtable.symtable(source, "given", "exec").get_symbols()
+def bound_names(source: str) -> set[str]:
+    """Return the names that code binds at its top level: assigned, imported or defined."""
+    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
     return {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
 
 
-def _global_names(source: str) -> set[str]:
-    """Return the global names that a function's source reads, apart from the function's own."""
-    module = symtable.symtable(source, "check", "exec")
-    own = {s.get_name() for s in module.get_symbols() if s.is_assigned()}
-    tables = [module]
+def free_names(source: str) -> set[str]:
+    """Return the names that code reads, in functions too, and does not bind itself."""
+    tables = [symtable.symtable(source, "cell", "exec")]
     names: set[str] = set()
     while tables:
         table = tables.pop()
         names |= {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced()}
         tables += table.get_children()
-    return names - own
+    return names - bound_names(source)
 
 
 def _solution(slug: str, statement: Cell, cells: Sequence[Cell]) -> Cell:

@@ -1,6 +1,7 @@
 """What a student gets: one notebook and one Python file with the same cells, and no answers."""
 
 import json
+import re
 import string
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from mechinterp_course.authoring.source import Cell, refresh_command
 from mechinterp_course.authoring.stub import guarded
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+DISCUSSION = "Seen it? Then read what it shows"
+"""The fold around the text below a predicted result, which would tell the result."""
 SETUP = """\
 from mechinterp_course.checking import run_check
 from mechinterp_course.predictions import predict"""
@@ -111,7 +114,19 @@ def reading_text(chapter: Chapter, cell: Cell) -> str:
     if cell.role == "hint":
         number = cell.id.rsplit("hint", 1)[1]
         return f"<details>\n<summary>Hint {number}</summary>\n\n{cell.text}\n\n</details>"
-    return with_facts(chapter.exercise(cell.exercise)) if cell.role == "statement" else cell.text
+    if cell.role == "statement":
+        return with_facts(chapter.exercise(cell.exercise))
+    if not chapter.discusses_a_predicted_result(cell):
+        return cell.text
+    discussion, rest = until_heading(cell.text)
+    return f"<details>\n<summary>{DISCUSSION}</summary>\n\n{discussion}\n\n</details>\n\n{rest}".rstrip()
+
+
+def until_heading(text: str) -> tuple[str, str]:
+    """Return the text before the first heading, and the text from there on."""
+    lines = text.split("\n")
+    heading = next((i for i, line in enumerate(lines) if re.match(r"#+ ", line)), len(lines))
+    return "\n".join(lines[:heading]).strip(), "\n".join(lines[heading:])
 
 
 def with_facts(exercise: Exercise, style: str = "*{}*") -> str:
