@@ -43,7 +43,7 @@ class Prediction:
         """Print the answer beside the truth, with the Brier score."""
         mine = self.chosen() if self.choices else f"{self.answer:g}"
         shown = truth if self.choices else f"{truth:.3g}"
-        verdict = "right" if self.is_right(truth) else "not so"
+        verdict = "right" if self.is_right(truth) else "wrong"
         print(f"You said: {mine} ({self.confidence:.0%} sure). It is: {shown}. You were {verdict}.")
         print(f"Brier score {self.brier(truth):.2f} (0 sure and right, 0.25 undecided, 1 sure and wrong)")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mechinterp_course.authoring.book import page
+from mechinterp_course.authoring.book import page, table_of_contents
 from mechinterp_course.authoring.book_build import build_book
 from mechinterp_course.authoring.chapter import chapter_slugs, load_chapter
 from mechinterp_course.authoring.offline_pages import remote_assets
@@ -160,3 +160,33 @@ def test_without_jupyter_book_the_extra_is_named(tmp_path, monkeypatch):
 def test_code_that_holds_fences_stays_inside_its_cell(slug):
     fences = [line for line in page(load_chapter(ROOT, slug)).split("\n") if line.startswith("```")]
     assert len(fences) % 2 == 0
+
+
+FAILING_PAGE = """\
+---
+file_format: mystnb
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+
+# A page that fails
+
+```{code-cell} ipython3
+raise ValueError("the plot is missing")
+```
+"""
+
+
+@pytest.mark.book
+def test_a_page_whose_code_fails_stops_the_build_and_leaves_no_book(tmp_path, monkeypatch):
+    pytest.importorskip("jupyter_book", reason="needs the extra `book`")
+    ignore = shutil.ignore_patterns("_build", "ch*.md")
+    shutil.copytree(ROOT / "book", tmp_path / "course" / "book", ignore=ignore)
+    (tmp_path / "course" / "book" / "_toc.yml").write_text(
+        table_of_contents(["ch99_fails"]), encoding="utf-8"
+    )
+    (tmp_path / "course" / "book" / "ch99_fails.md").write_text(FAILING_PAGE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CourseError, match=r"the book was not built .*read book-build\.log") as refused:
+        build_book(tmp_path / "html", root=tmp_path / "course")
+    assert "\n" not in str(refused.value) and not (tmp_path / "html").exists()
+    assert "the plot is missing" in (tmp_path / "book-build.log").read_text(encoding="utf-8")
