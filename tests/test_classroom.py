@@ -14,10 +14,11 @@ import pytest
 pytest.importorskip("nbgrader", reason="needs the extra `classroom`")
 
 from autograder.classroom.nbgrader import write_course
-from mechinterp_course.authoring.chapter import load_chapter
+from mechinterp_course.authoring.chapter import chapter_slugs, load_chapter
 from mechinterp_course.authoring.scaffold import TEMPLATE, new_chapter
 from mechinterp_course.authoring.stub import solution_lines
 from mechinterp_course.errors import CourseError
+from mechinterp_course.layout import course_root
 
 pytestmark = pytest.mark.book
 
@@ -164,3 +165,26 @@ def test_a_folder_of_another_course_is_left_alone(tmp_path):
     with pytest.raises(CourseError, match="belongs to another course"):
         write_course(tmp_path)
     assert config.read_text(encoding="utf-8") == "c = get_config()\n"
+
+
+@pytest.mark.parametrize("slug", chapter_slugs(course_root()))
+def test_a_real_chapter_is_released_without_its_secrets(tmp_path, slug):
+    chapter = load_chapter(course_root(), slug)
+    write_course(tmp_path, [slug])
+    nbgrader(tmp_path, "generate_assignment", slug)
+    notebook = nbformat.read(tmp_path / "release" / slug / f"{slug}.ipynb", as_version=4)
+    released = json.dumps(notebook.metadata) + "".join(
+        f"{c.metadata}{c.id}\n{c.source}" for c in notebook.cells
+    )
+    shown = "\n".join(c.text for c in chapter.cells if c.role != "solution" and not c.hidden)
+    hidden = [check for exercise in chapter.exercises for check in exercise.checks if check.hidden]
+    secrets = {line for e in chapter.exercises for line in solution_lines(slug, e.solution)}
+    secrets |= {line.strip() for check in hidden for line in check.source.split("\n")}
+    secrets = {line for line in secrets if len(line) >= 25 and line not in shown}
+    secrets |= {check.name for check in hidden} | {check.claim for check in hidden}
+    secrets |= {level for rubric in chapter.rubrics for level in rubric.levels}
+    assert hidden and [secret for secret in secrets if secret in released] == []
+    points = [
+        c.metadata.nbgrader["points"] for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade")
+    ]
+    assert sum(points) == sum(e.points for e in chapter.exercises) + sum(r.points for r in chapter.rubrics)
