@@ -167,7 +167,7 @@ def check_draws_uniformly_and_independently(student, draw):
     """every id from 0 to d_vocab - 1 is drawn equally often, repeats included, and rows differ"""
     d_vocab, length, batch = draw.integer(4, 9), 40, 60
     rows = student.repeated_tokens(d_vocab, length, batch, 0, draw.seed())
-    expect(is_matrix(rows), "The result is not a tensor of shape [batch, pos].")
+    expect(is_matrix(rows) and rows.shape[1] == 81, "The result is not a tensor of 81 columns for length 40.")
     copy = rows[:, 1 : length + 1].long()
     expect(bool(((copy >= 0) & (copy < d_vocab)).all()), f"Some ids lie outside 0 … {d_vocab - 1}.")
     share = torch.bincount(copy.flatten(), minlength=d_vocab) * d_vocab / copy.numel()
@@ -232,8 +232,8 @@ def check_prices_known_bets(student, draw):
     even = torch.full((2, 5, d_vocab), draw.integer(-3, 3) / 2)
     shrug = student.loss_per_token(even, draw.tokens(2, 5, d_vocab))
     expect_close(shrug, torch.full((2, 4), float(d_vocab)).log(), dims="batch pos")
-    logits = torch.tensor([1.0, 3.0]).log().expand(1, 3, 2).clone()
-    bet = student.loss_per_token(logits, torch.tensor([[1, 0, 1]]))
+    logits = torch.tensor([[[1.0, 3.0], [3.0, 1.0], [1.0, 1.0]]]).log()
+    bet = student.loss_per_token(logits, torch.tensor([[1, 0, 0]]))
     expect_close(bet, torch.tensor([[4.0, 4 / 3]]).log(), dims="batch pos")
 
 
@@ -242,8 +242,8 @@ def check_survives_impossible_tokens(student, draw):
     """the loss stays finite where the probability is too small for a float"""
     size = draw.integer(200, 900)
     logits = torch.zeros(1, 3, 4)
-    logits[0, :, 2] = size
-    loss = student.loss_per_token(logits, torch.tensor([[0, 1, 2]]))
+    logits[0, 0, 2], logits[0, 1, 1] = size, size
+    loss = student.loss_per_token(logits, torch.tensor([[2, 1, 1]]))
     expect_close(loss, torch.tensor([[float(size), 0.0]]), dims="batch pos")
 
 
@@ -699,15 +699,23 @@ def left_behind(function, model, tokens, *arguments):
     return tokens, model(tokens)
 
 
+def one_head_of_each_layer(draw, model, inputs=1):
+    """For every layer, as many batches of random tokens as there are `inputs`, the layer, and one of its heads."""
+    cases = []
+    for layer in range(model.cfg.n_layers):
+        batch, pos, head = draw.integer(2, 4), draw.integer(5, 14), draw.integer(0, model.cfg.n_heads - 1)
+        cases.append((*(draw.tokens(batch, pos, model.cfg.d_vocab) for _ in range(inputs)), layer, head))
+    return cases
+
+
 # %% tags=["check"] points=2
 def check_zero_ablation_agrees_with_the_reference(student, draw):
-    """zero ablation agrees with the reference for several heads of a relabelled model"""
+    """zero ablation agrees with the reference in every layer of a relabelled model"""
     model = draw.language_model()
-    for layer in range(model.cfg.n_layers):
-        head = draw.integer(0, model.cfg.n_heads - 1)
-        tokens = draw.tokens(draw.integer(1, 3), draw.integer(5, 14), model.cfg.d_vocab)
-        expected = patching.ablate_head(model, tokens, layer, head)
-        expect_close(student.ablate_head(model, tokens, layer, head), expected, **LOGITS)
+    cases = one_head_of_each_layer(draw, model)
+    expected = [patching.ablate_head(model, *case) for case in cases]
+    for case in cases:
+        expect_close(student.ablate_head(model, *case), expected.pop(0), **LOGITS)
 
 
 # %% tags=["check"] points=1
@@ -723,14 +731,12 @@ def check_leaves_nothing_behind(student, draw):
 
 # %% tags=["check", "hidden"] points=2
 def check_mean_ablation_agrees_with_the_reference(student, draw):
-    """mean ablation agrees with the reference for several heads and batches"""
+    """mean ablation agrees with the reference in every layer of a relabelled model"""
     model = draw.language_model()
-    for layer in range(model.cfg.n_layers):
-        head = draw.integer(0, model.cfg.n_heads - 1)
-        tokens = draw.tokens(draw.integer(2, 4), draw.integer(5, 14), model.cfg.d_vocab)
-        expected = patching.ablate_head(model, tokens, layer, head, kind="mean")
-        logits = student.ablate_head(model, tokens, layer, head, kind="mean")
-        expect_close(logits, expected, **LOGITS)
+    cases = one_head_of_each_layer(draw, model)
+    expected = [patching.ablate_head(model, *case, kind="mean") for case in cases]
+    for case in cases:
+        expect_close(student.ablate_head(model, *case, kind="mean"), expected.pop(0), **LOGITS)
 
 
 # %% tags=["check", "hidden"] points=1
@@ -852,12 +858,10 @@ def patch_head_output(
 def check_agrees_with_the_reference(student, draw):
     """patch_head_output agrees with the reference in every layer of a relabelled model"""
     model = draw.language_model()
-    for layer in range(model.cfg.n_layers):
-        batch, pos, head = draw.integer(1, 3), draw.integer(4, 12), draw.integer(0, model.cfg.n_heads - 1)
-        clean, corrupted = (draw.tokens(batch, pos, model.cfg.d_vocab) for _ in range(2))
-        expected = patching.patch_head_output(model, clean, corrupted, layer, head)
-        logits = student.patch_head_output(model, clean, corrupted, layer, head)
-        expect_close(logits, expected, **LOGITS)
+    cases = one_head_of_each_layer(draw, model, inputs=2)
+    expected = [patching.patch_head_output(model, *case) for case in cases]
+    for case in cases:
+        expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
 
 
 # %% tags=["check"] points=1
@@ -880,10 +884,10 @@ def check_obeys_its_limits(student, draw):
     corrupted = draw.tokens(2, pos, model.cfg.d_vocab)
     split = draw.integer(2, pos - 3)
     clean = torch.cat([corrupted[:, :split], draw.tokens(2, pos - split, model.cfg.d_vocab)], dim=1)
-    intact = model(corrupted)
+    intact, expected = model(corrupted), patching.patch_head_output(model, clean, corrupted, layer, 0)
     expect_close(student.patch_head_output(model, corrupted, corrupted, layer, 0), intact, **LOGITS)
     logits = student.patch_head_output(model, clean, corrupted, layer, 0)
-    expect_close(logits, patching.patch_head_output(model, clean, corrupted, layer, 0), **LOGITS)
+    expect_close(logits, expected, **LOGITS)
     expect_close(logits[:, :split], intact[:, :split], **LOGITS)
 
 
@@ -1123,16 +1127,24 @@ def is_induction_head(
     # END SOLUTION
 
 
+# %% tags=["given"]
+def by_effect(model, length):
+    """The heads with an induction score above 0.4, and the others, each by falling effect of ablation."""
+    start = model.tokenizer.bos_token_id
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0)
+    found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
+    places = [row[:2] for row in ranking]
+    return [place for place in places if place in found], [place for place in places if place not in found]
+
+
 # %% tags=["check"] points=2
 def check_tells_induction_from_position(student, draw):
-    """real induction heads pass, and a head that only looks a fixed distance back does not"""
+    """a real induction head passes, and a head that only looks a fixed distance back does not"""
     verdicts = []
     for name in ("course-gpt2", "course-positional"):
         model = draw.language_model(name)
-        start = model.tokenizer.bos_token_id
-        tokens = token_world.repeated_tokens(model.cfg.d_vocab, 16, 8, start, draw.seed())
-        layer, head = draw.choice(heads.find_induction_heads(model, tokens))
-        verdicts.append(student.is_induction_head(model, layer, head, start))
+        (place, *_), _ = by_effect(model, length=16)
+        verdicts.append(student.is_induction_head(model, *place, model.tokenizer.bos_token_id))
     expect_equal(verdicts, [True, False], what="verdicts")
 
 
@@ -1140,34 +1152,22 @@ def check_tells_induction_from_position(student, draw):
 def check_asks_at_every_length(student, draw):
     """one length at which the head fails decides, wherever in the list it stands"""
     model = draw.language_model("course-positional")
-    start = model.tokenizer.bos_token_id
-    tokens = token_world.repeated_tokens(model.cfg.d_vocab, 16, 32, start, 0)
-    layer, head, _ = patching.rank_heads_by_effect(model, tokens)[0]
-    asked = [(16,), (16, 12), (12, 16), (12,)]
-    verdicts = [student.is_induction_head(model, layer, head, start, lengths) for lengths in asked]
+    (place, *_), _ = by_effect(model, length=16)
+    place = *place, model.tokenizer.bos_token_id
+    verdicts = [student.is_induction_head(model, *place, each) for each in [(16,), (16, 12), (12, 16), (12,)]]
     expect_equal(verdicts, [True, False, False, False], what="verdicts")
 
 
 # %% tags=["check", "hidden"] points=2
 def check_asks_for_the_stripe_and_the_effect(student, draw):
     """a head that matters without the stripe fails, and the threshold decides what counts as a stripe"""
-    model = draw.language_model()
-    start, lengths = model.tokenizer.bos_token_id, (8, 12)
-    tokens = token_world.repeated_tokens(model.cfg.d_vocab, 12, 32, start, 0)
-    found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
-    real = next(row[:2] for row in ranking if row[:2] in found)
-    others = [row for row in ranking if row[:2] not in found]
-    idle = min(others, key=lambda row: abs(row[2]))
-    for place, threshold in [
-        (real, 0.4),
-        (real, 0.999),
-        (others[0][:2], 0.4),
-        (others[0][:2], -1.0),
-        (idle[:2], -1.0),
-    ]:
-        expected = heads.is_induction_head(model, *place, start, lengths, threshold)
-        verdict = student.is_induction_head(model, *place, start, lengths, threshold)
-        expect_equal([verdict], [expected], what="verdicts")
+    model, lengths = draw.language_model(), (8, 12)
+    start = model.tokenizer.bos_token_id
+    (real, *_), (writer, *_, harmful) = by_effect(model, length=12)
+    asked = [(real, 0.4), (real, 0.999), (writer, 0.4), (writer, -1.0), (harmful, -1.0)]
+    expected = [heads.is_induction_head(model, *place, start, lengths, least) for place, least in asked]
+    verdicts = [student.is_induction_head(model, *place, start, lengths, least) for place, least in asked]
+    expect_equal(verdicts, expected, what="verdicts")
 
 
 # %% tags=["demo"]

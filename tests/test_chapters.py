@@ -1,0 +1,155 @@
+"""Every chapter proves its checks: right answers pass, stubs and known mistakes don't, mistakes are named."""
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mechinterp_course.authoring.chapter import Chapter, chapter_slugs, load_chapter
+from mechinterp_course.authoring.exercises import Check, Exercise
+from mechinterp_course.checking.draw import Draw, check_seed, seeded_generators
+from mechinterp_course.checking.local import LocalStudent
+from mechinterp_course.checking.recognition import load_mistakes, recognise
+from mechinterp_course.checking.verdict import Outcome, evaluate
+from mechinterp_course.layout import course_root
+
+torch.set_num_threads(1)
+SLUGS = chapter_slugs(course_root())
+SEEDS = (0, 1)
+
+
+@functools.cache
+def chapter(slug: str) -> Chapter:
+    return load_chapter(course_root(), slug)
+
+
+@functools.cache
+def solved(slug: str) -> dict[str, object]:
+    """Return what a learner's notebook holds at the end: given cells and solutions, run in order."""
+    names: dict[str, object] = {}
+    for cell in chapter(slug).cells:
+        if cell.role in ("given", "solution"):
+            exec(compile(cell.text, f"{slug}, line {cell.line}", "exec"), names)
+    return names
+
+
+@functools.cache
+def variants(slug: str) -> dict[str, dict[str, Callable]]:
+    path = course_root() / "solutions" / slug / "variants.py"
+    spec = importlib.util.spec_from_file_location(f"{slug}_variants", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, dict[str, Callable]] = {}
+    for name, value in vars(module).items():
+        exercise, separator, variant = name.partition("__")
+        if exercise and separator and callable(value):
+            found.setdefault(exercise, {})[variant] = value
+    return found
+
+
+def library_answer(exercise: Exercise) -> Callable:
+    module, _, name = exercise.reference.rpartition(".")
+    return getattr(importlib.import_module(f"mechinterp_course.{module}"), name)
+
+
+def stub(exercise: Exercise) -> Callable:
+    names = dict(solved(slug_of(exercise)))
+    exec(exercise.stub, names)
+    return names[exercise.name]
+
+
+def slug_of(exercise: Exercise) -> str:
+    return next(slug for slug in SLUGS if exercise in chapter(slug).exercises)
+
+
+def run(check: Check, answer: Callable, seed: int) -> tuple[Outcome, LocalStudent, Draw, Callable]:
+    """Run one check with `answer` as the exercise's function, and right answers under all other names."""
+    slug = next(slug for slug in SLUGS if any(check in e.checks for e in chapter(slug).exercises))
+    names = dict(solved(slug))
+    exec(check.source, names)
+    student = LocalStudent({**names, check.exercise: answer})
+    draw = Draw(check_seed(seed, f"{slug}.{check.exercise}.{check.name}"))
+    function = names[f"check_{check.name}"]
+    with seeded_generators(draw.origin):
+        return evaluate(function, student, draw), student, draw, function
+
+
+def outcomes(exercise: Exercise, answer: Callable, seed: int) -> dict[str, str]:
+    """Return {check: verdict, with the message where it is not "passed"}."""
+    results = {}
+    for check in exercise.checks:
+        outcome, *_ = run(check, answer, seed)
+        results[check.name] = (
+            outcome.verdict
+            if outcome.diagnosis is None
+            else f"{outcome.verdict}: {outcome.diagnosis.message}"
+        )
+    return results
+
+
+EXERCISES = [
+    pytest.param(exercise, id=exercise.name) for slug in SLUGS for exercise in chapter(slug).exercises
+]
+VARIANTS = [
+    pytest.param(chapter(slug).exercise(name), function, id=f"{name}-{variant}")
+    for slug in SLUGS
+    for name, found in variants(slug).items()
+    for variant, function in found.items()
+]
+MISTAKES = [
+    pytest.param(chapter(slug).exercise(name), mistake, id=f"{name}-{mistake}")
+    for slug in SLUGS
+    for name, found in load_mistakes(slug).items()
+    for mistake in found
+]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_an_exercise_has_hints_hidden_checks_mistakes_and_variants(exercise):
+    slug = slug_of(exercise)
+    assert 1 <= len(exercise.hints) <= 3
+    assert any(check.hidden for check in exercise.checks)
+    assert not all(check.hidden for check in exercise.checks)
+    assert len(load_mistakes(slug).get(exercise.name, {})) >= 3
+    assert len(variants(slug).get(exercise.name, {})) >= 3
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_solution_passes_every_check(exercise, seed):
+    answer = solved(slug_of(exercise))[exercise.name]
+    assert set(outcomes(exercise, answer, seed).values()) == {"passed"}
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_the_library_agrees_with_the_solution(exercise):
+    """Both pass every check, and neither calls the other: the chapter's answers are independent."""
+    assert set(outcomes(exercise, library_answer(exercise), seed=2).values()) == {"passed"}
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_stub_is_not_written_yet_for_every_check(exercise):
+    verdicts = outcomes(exercise, stub(exercise), seed=0).values()
+    assert all(verdict.startswith("not_run") for verdict in verdicts)
+
+
+@pytest.mark.parametrize(("exercise", "answer"), VARIANTS)
+def test_a_right_answer_passes_however_it_is_written(exercise, answer):
+    assert set(outcomes(exercise, answer, seed=3).values()) == {"passed"}
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
+def test_a_known_mistake_is_rejected_and_named(exercise, mistake):
+    """At least one check fails, and every check that fails and recognises something gives the right name."""
+    known = load_mistakes(slug_of(exercise))[exercise.name]
+    names = {}
+    for check in exercise.checks:
+        outcome, student, draw, function = run(check, known[mistake], seed=0)
+        assert outcome.verdict in ("passed", "failed"), outcome
+        if outcome.verdict == "failed":
+            with seeded_generators(draw.origin):
+                names[check.name] = recognise(function, exercise.name, known, student.transcript, draw)
+    assert set(names.values()) - {None} == {mistake}, names
