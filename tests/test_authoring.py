@@ -424,3 +424,11 @@ def test_authoring_does_not_import_torch():
         "mechinterp_course.authoring.book_build, jupytext; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_hints_are_numbered_also_where_a_long_name_shortens_their_ids():
+    source = SOURCE.replace("def duplicate_token_score(", f"def {'long' * 20}(")
+    source = source.replace('exercise="duplicate_token_score"', f'exercise="{"long" * 20}"')
+    made = read_chapter(SLUG, source)
+    assert [made.hint_number(hint) for hint in made.exercises[0].hints] == [1, 2]
+    assert "<summary>Hint 2</summary>" in student_script(made)

@@ -15,7 +15,6 @@ from mechinterp_course.authoring.views import (
     checked,
     first_code_cell,
     question_text,
-    until_heading,
     with_facts,
 )
 
@@ -54,9 +53,7 @@ def _block(chapter: Chapter, cell: Cell) -> str:
     if cell.role == "statement":
         return with_facts(chapter.exercise(cell.exercise), style="{{.facts}}\n{}")
     if cell.role == "hint":
-        return _fenced(
-            f"{{dropdown}} Hint {cell.id.rsplit('hint', 1)[1]}", ":class-container: hint", cell.text
-        )
+        return _dropdown(f"Hint {chapter.hint_number(cell)}", "hint", cell.text)
     if cell.role == "predict":
         prediction = next(p for p in chapter.predictions if p.id == cell.id)
         return _fenced("{admonition} Predict first", ":class: predict", question_text(prediction))
@@ -68,11 +65,12 @@ def _block(chapter: Chapter, cell: Cell) -> str:
 
 
 def _text(chapter: Chapter, cell: Cell) -> str:
-    if not chapter.discusses_a_predicted_result(cell):
-        return cell.text
-    discussion, rest = until_heading(cell.text)
-    folded = _fenced(f"{{dropdown}} {DISCUSSION}", ":class-container: discussion", discussion)
-    return f"{folded}\n\n{rest}".rstrip()
+    discussion, rest = chapter.discussion(cell)
+    return f"{_dropdown(DISCUSSION, 'discussion', discussion)}\n\n{rest}".rstrip() if discussion else rest
+
+
+def _dropdown(title: str, kind: str, text: str) -> str:
+    return _fenced(f"{{dropdown}} {title}", f":class-container: {kind}", text)
 
 
 def _code_block(chapter: Chapter, cell: Cell) -> str:

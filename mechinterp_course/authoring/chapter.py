@@ -39,14 +39,25 @@ class Chapter:
         """Return the check that stands in a check cell."""
         return next(c for e in self.exercises for c in e.checks if c.id == cell.id)
 
+    def hint_number(self, cell: Cell) -> int:
+        """Return which of its exercise's hints a hint is, counted from 1."""
+        return self.exercise(cell.exercise).hints.index(cell) + 1
+
     def predicted_by(self, demo: Cell) -> Prediction | None:
         """Return the prediction that a demo cell settles, or None."""
         return next((p for p in self.predictions if p.demo == demo.id), None)
 
-    def discusses_a_predicted_result(self, text: Cell) -> bool:
-        """Return True for the text directly below a demo that settles a prediction."""
-        above = self.cells[self.cells.index(text) - 1]
-        return text.role == "text" and self.predicted_by(above) is not None
+    def discussion(self, text: Cell) -> tuple[str, str]:
+        """Split text directly below a predicted result into what discusses it and the rest.
+
+        The discussion ends at the first heading; it is empty for text that stands elsewhere.
+        """
+        place = self.cells.index(text)
+        if place == 0 or self.predicted_by(self.cells[place - 1]) is None:
+            return "", text.text
+        heading = re.search(r"^#+ ", text.text, flags=re.MULTILINE)
+        end = heading.start() if heading else len(text.text)
+        return text.text[:end].strip(), text.text[end:]
 
 
 def chapter_slugs(root: Path) -> list[str]:

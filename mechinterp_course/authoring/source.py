@@ -11,7 +11,7 @@ from mechinterp_course.errors import CourseError
 
 MARKDOWN_TAGS = {"hint": "hint", "predict": "predict", "rubric": "rubric", "interview": "interview"}
 CODE_TAGS = {"check": "check", "given": "given", "demo": "demo"}
-MODIFIERS = {"hidden": "check", "slow": "demo"}
+MODIFIERS = {"hidden": "check"}
 OPTIONS = {
     "statement": {"exercise", "minutes", "difficulty", "needs", "reference", "withhold", "forbid", "was"},
     "check": {"points"},
@@ -32,7 +32,6 @@ class Cell:
     text: str
     line: int
     hidden: bool = False
-    slow: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     exercise: str = ""
     id: str = ""
@@ -94,7 +93,7 @@ def _cell(slug: str, line: int, cell) -> Cell:
         if key not in OPTIONS.get(role, set()) | {"name"}:
             refuse(slug, line, f"a {role} cell takes no `{key}`")
     text = cell.source.strip("\n")
-    return Cell(role, text, line, "hidden" in tags, "slow" in tags, options)
+    return Cell(role, text, line, "hidden" in tags, options)
 
 
 def _role(slug: str, line: int, cell, tags: list[str], options: Mapping[str, object]) -> str:

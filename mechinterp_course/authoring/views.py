@@ -1,7 +1,6 @@
 """What a student gets: one notebook and one Python file with the same cells, and no answers."""
 
 import json
-import re
 import string
 from collections.abc import Callable
 
@@ -112,21 +111,11 @@ def student_cells(chapter: Chapter, cell: Cell) -> list[NotebookNode]:
 def reading_text(chapter: Chapter, cell: Cell) -> str:
     """Return the text of a markdown cell as students read it."""
     if cell.role == "hint":
-        number = cell.id.rsplit("hint", 1)[1]
-        return f"<details>\n<summary>Hint {number}</summary>\n\n{cell.text}\n\n</details>"
+        return _folded(f"Hint {chapter.hint_number(cell)}", cell.text)
     if cell.role == "statement":
         return with_facts(chapter.exercise(cell.exercise))
-    if not chapter.discusses_a_predicted_result(cell):
-        return cell.text
-    discussion, rest = until_heading(cell.text)
-    return f"<details>\n<summary>{DISCUSSION}</summary>\n\n{discussion}\n\n</details>\n\n{rest}".rstrip()
-
-
-def until_heading(text: str) -> tuple[str, str]:
-    """Return the text before the first heading, and the text from there on."""
-    lines = text.split("\n")
-    heading = next((i for i, line in enumerate(lines) if re.match(r"#+ ", line)), len(lines))
-    return "\n".join(lines[:heading]).strip(), "\n".join(lines[heading:])
+    discussion, rest = chapter.discussion(cell)
+    return f"{_folded(DISCUSSION, discussion)}\n\n{rest}".rstrip() if discussion else rest
 
 
 def with_facts(exercise: Exercise, style: str = "*{}*") -> str:
@@ -160,6 +149,10 @@ def question_text(prediction: Prediction) -> str:
     lettered = zip(string.ascii_lowercase, prediction.choices, strict=False)
     listed = "\n".join(f"- **{letter}** {choice}" for letter, choice in lettered)
     return f"{prediction.text}\n\n{listed}" if listed else prediction.text
+
+
+def _folded(summary: str, text: str) -> str:
+    return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def _code(chapter: Chapter, cell: Cell) -> str:
