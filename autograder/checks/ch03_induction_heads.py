@@ -1,0 +1,328 @@
+"""Checks of solutions/ch03_induction_heads/chapter.py, version df9d8767a8af.
+
+Written by `python -m mechinterp_course.authoring ch03_induction_heads`: edit the source instead.
+"""
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from mechinterp_course import heads, metrics, patching
+from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course.worlds import tokens as token_world
+
+LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how logits are compared: by these axes, up to rounding
+
+
+def repeats(draw, model, longest=16, batch=4):
+    """Repeated tokens over a model's vocabulary, of a length drawn from 8 to `longest`."""
+    length, start = draw.integer(8, longest), model.tokenizer.bos_token_id
+    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed())
+
+
+def is_matrix(value):
+    """Whether a value is a tensor with two axes."""
+    return isinstance(value, Tensor) and value.dim() == 2
+
+
+def moves_global_random_state(function, *arguments):
+    """Whether a call of `function` moves torch's global random state."""
+    before = torch.get_rng_state()
+    function(*arguments)
+    return not torch.equal(before, torch.get_rng_state())
+
+
+def left_behind(function, model, tokens, *arguments):
+    """Calls `function(model, tokens, *arguments)`; returns the tokens and the model's logits after the call."""
+    function(model, tokens, *arguments)
+    return tokens, model(tokens)
+
+
+def one_head_of_each_layer(draw, model, inputs=1):
+    """For every layer, as many batches of random tokens as there are `inputs`, the layer, and one of its heads."""
+    cases = []
+    for layer in range(model.cfg.n_layers):
+        batch, pos, head = draw.integer(2, 4), draw.integer(5, 14), draw.integer(0, model.cfg.n_heads - 1)
+        cases.append((*(draw.tokens(batch, pos, model.cfg.d_vocab) for _ in range(inputs)), layer, head))
+    return cases
+
+
+def is_ranking(value):
+    """Whether a value is a list of (layer, head, effect): two ints and a float."""
+    kinds = [tuple(map(type, row)) for row in value] if isinstance(value, list) else [None]
+    return set(kinds) == {(int, int, float)}
+
+
+def by_effect(model, length):
+    """The heads with an induction score above 0.4, and the others, each by falling effect of ablation."""
+    start = model.tokenizer.bos_token_id
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0)
+    found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
+    places = [row[:2] for row in ranking]
+    return [place for place in places if place in found], [place for place in places if place not in found]
+
+
+def repeated_tokens__is_bos_and_two_equal_copies(student, draw):
+    """each row is BOS and two equal copies, in int64, for several lengths and batches"""
+    for _ in range(4):
+        d_vocab, length, batch = draw.integer(30, 900), draw.integer(2, 24), draw.integer(2, 7)
+        start = draw.integer(0, d_vocab - 1)
+        rows = student.repeated_tokens(d_vocab, length, batch, start, draw.seed())
+        expect(is_matrix(rows), "The result is not a tensor of shape [batch, pos].")
+        expect_equal(tuple(rows.shape), (batch, 1 + 2 * length), what="sizes")
+        copy = rows[:, 1 : length + 1]
+        expected = torch.cat([torch.full((batch, 1), start), copy, copy], dim=1).to(torch.int64)
+        expect_close(rows, expected, dims="batch pos")
+
+
+def repeated_tokens__depends_on_the_seed_alone(student, draw):
+    """the same seed gives the same tokens, another seed others, and torch's global random state is left alone"""
+    seed, length = draw.integer(0, 10_000), draw.integer(15, 25)
+    rows, again, other = (student.repeated_tokens(500, length, 3, 0, seed + step) for step in (0, 0, 1))
+    expect(all(map(is_matrix, (rows, again, other))), "The result is not a tensor of shape [batch, pos].")
+    expect(torch.equal(again, rows), "The same seed gave other tokens the second time.")
+    expect(not torch.equal(other, rows), "Another seed gave the same tokens.")
+    moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
+    expect(moved is False, "The call has moved torch's global random state.")
+
+
+def repeated_tokens__draws_uniformly_and_independently(student, draw):
+    """every id from 0 to d_vocab - 1 is drawn equally often, repeats included, and rows differ"""
+    d_vocab, length, batch = draw.integer(4, 9), 40, 60
+    rows = student.repeated_tokens(d_vocab, length, batch, 0, draw.seed())
+    expect(is_matrix(rows) and rows.shape[1] == 81, "The result is not a tensor of 81 columns for length 40.")
+    copy = rows[:, 1 : length + 1].long()
+    expect(bool(((copy >= 0) & (copy < d_vocab)).all()), f"Some ids lie outside 0 … {d_vocab - 1}.")
+    share = torch.bincount(copy.flatten(), minlength=d_vocab) * d_vocab / copy.numel()
+    expect(share.min().item() > 0, f"The id {share.argmin().item()} is never drawn, of {d_vocab} ids.")
+    expect(bool(((share > 0.6) & (share < 1.4)).all()), "Some ids are drawn much more often than others.")
+    expect(len(copy.unique(dim=0)) == batch, "Some rows of the batch hold the same tokens.")
+
+
+def loss_per_token__agrees_with_the_reference(student, draw):
+    """loss_per_token agrees with the reference on logits and tokens you have not seen"""
+    for _ in range(3):
+        batch, pos, d_vocab = draw.integer(1, 4), draw.integer(3, 12), draw.integer(5, 40)
+        logits, tokens = 3 * draw.normal(batch, pos, d_vocab), draw.tokens(batch, pos, d_vocab)
+        loss = student.loss_per_token(logits, tokens)
+        expect_close(loss, metrics.loss_per_token(logits, tokens), dims="batch pos")
+
+
+def loss_per_token__prices_known_bets(student, draw):
+    """a shrug costs log d_vocab nats, and a bet of 3 to 1 costs log 4 or log 4/3"""
+    d_vocab = draw.integer(3, 50)
+    even = torch.full((2, 5, d_vocab), draw.integer(-3, 3) / 2)
+    shrug = student.loss_per_token(even, draw.tokens(2, 5, d_vocab))
+    expect_close(shrug, torch.full((2, 4), float(d_vocab)).log(), dims="batch pos")
+    logits = torch.tensor([[[1.0, 3.0], [3.0, 1.0], [1.0, 1.0]]]).log()
+    bet = student.loss_per_token(logits, torch.tensor([[1, 0, 0]]))
+    expect_close(bet, torch.tensor([[4.0, 4 / 3]]).log(), dims="batch pos")
+
+
+def loss_per_token__survives_impossible_tokens(student, draw):
+    """the loss stays finite where the probability is too small for a float"""
+    size = draw.integer(200, 900)
+    logits = torch.zeros(1, 3, 4)
+    logits[0, 0, 2], logits[0, 1, 1] = size, size
+    loss = student.loss_per_token(logits, torch.tensor([[2, 1, 1]]))
+    expect_close(loss, torch.tensor([[float(size), 0.0]]), dims="batch pos")
+
+
+def copying_gain__agrees_with_the_reference(student, draw):
+    """copying_gain agrees with the reference on losses you have not seen"""
+    for _ in range(3):
+        length, batch = draw.integer(2, 15), draw.integer(1, 6)
+        loss = draw.normal(batch, 2 * length).abs() + 1
+        expect_close(student.copying_gain(loss, length), metrics.copying_gain(loss, length))
+
+
+def copying_gain__knows_simple_gains(student, draw):
+    """losses that fall by 1 nat at every token give a gain of `length`, and those of the first tokens don't count"""
+    length = draw.integer(3, 12)
+    loss = torch.arange(100.0, 100 - 2 * length, -1).expand(draw.integer(1, 4), -1).clone()
+    expect_close(student.copying_gain(loss, length), float(length))
+    loss[:, 0], loss[:, length] = 50.0, 7.0
+    expect_close(student.copying_gain(loss, length), float(length))
+
+
+def previous_token_score__agrees_with_the_reference(student, draw):
+    """previous_token_score agrees with the reference on patterns you have not seen"""
+    for pattern in draw.attention_patterns(count=3):
+        expect_close(student.previous_token_score(pattern), heads.previous_token_score(pattern), dims="head")
+
+
+def previous_token_score__knows_simple_heads(student, draw):
+    """a perfect previous-token head scores 1, one that looks at itself 0, and an even look back in between"""
+    batch, n = draw.integer(1, 4), draw.integer(4, 30)
+    even = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]
+    perfect = torch.eye(n)[(torch.arange(n) - 1).clamp(min=0)]
+    pattern = torch.stack([perfect, torch.eye(n), even]).expand(batch, 3, n, n)
+    expected = torch.tensor([1.0, 0.0, sum(1 / (query + 1) for query in range(1, n)) / (n - 1)])
+    expect_close(student.previous_token_score(pattern), expected, dims="head")
+
+
+def induction_score__agrees_with_the_reference(student, draw):
+    """induction_score agrees with the reference on patterns you have not seen"""
+    for pattern, length in draw.repeat_patterns(count=3):
+        score = student.induction_score(pattern, length)
+        expect_close(score, heads.induction_score(pattern, length), dims="head")
+
+
+def induction_score__tells_induction_from_its_neighbours(student, draw):
+    """a perfect induction head scores 1, also if it is none in the first copy; its neighbours score 0"""
+    batch, length = draw.integer(1, 4), draw.integer(4, 16)
+    query, rows = torch.arange(2 * length + 1), torch.eye(2 * length + 1)
+    induction, duplicate, previous = (rows[(query - back).clamp(min=0)] for back in (length - 1, length, 1))
+    late = torch.cat([previous[: length + 1], induction[length + 1 :]])
+    pattern = torch.stack([induction, late, duplicate, previous]).expand(batch, 4, -1, -1)
+    expect_close(student.induction_score(pattern, length), torch.tensor([1.0, 1.0, 0.0, 0.0]), dims="head")
+
+
+def find_induction_heads__finds_the_heads_of_a_relabelled_model(student, draw):
+    """the heads are found in a copy of the model whose heads have been relabelled"""
+    model = draw.language_model()
+    tokens = repeats(draw, model, longest=30, batch=8)
+    expected = heads.find_induction_heads(model, tokens)
+    expect_equal(student.find_induction_heads(model, tokens), expected, what="heads")
+
+
+def find_induction_heads__obeys_the_threshold(student, draw):
+    """a lower threshold lets more heads in, up to all of them, and one above 1 lets none in"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    _, cache = model.run_with_cache(tokens)
+    patterns, length = [cache["pattern", layer] for layer in range(model.cfg.n_layers)], tokens.shape[1] // 2
+    scores = [heads.induction_score(pattern, length) for pattern in patterns]
+    ranked = torch.cat(scores).sort(descending=True).values
+    widest = (ranked[:-1] - ranked[1:]).topk(3).indices.tolist()
+    for threshold in [-1.0, 1.1, *[(ranked[i] + ranked[i + 1]).item() / 2 for i in widest]]:
+        expected = heads.find_induction_heads(model, tokens, threshold)
+        expect_equal(student.find_induction_heads(model, tokens, threshold), expected, what="heads")
+
+
+def ablate_head__zero_ablation_agrees_with_the_reference(student, draw):
+    """zero ablation agrees with the reference in every layer of a relabelled model"""
+    model = draw.language_model()
+    cases = one_head_of_each_layer(draw, model)
+    expected = [patching.ablate_head(model, *case) for case in cases]
+    for case in cases:
+        expect_close(student.ablate_head(model, *case), expected.pop(0), **LOGITS)
+
+
+def ablate_head__leaves_nothing_behind(student, draw):
+    """after the call the model computes what it did before, and the tokens are unchanged"""
+    model = draw.language_model()
+    tokens, layer = draw.tokens(2, 8, model.cfg.d_vocab), draw.integer(0, model.cfg.n_layers - 1)
+    before, intact = tokens.clone(), model(tokens).clone()
+    after, logits = student.run(left_behind, student.ablate_head, model, tokens, layer, 1)
+    expect_close(after, before, dims="batch pos")
+    expect_close(logits, intact, **LOGITS)
+
+
+def ablate_head__mean_ablation_agrees_with_the_reference(student, draw):
+    """mean ablation agrees with the reference in every layer of a relabelled model"""
+    model = draw.language_model()
+    cases = one_head_of_each_layer(draw, model)
+    expected = [patching.ablate_head(model, *case, kind="mean") for case in cases]
+    for case in cases:
+        expect_close(student.ablate_head(model, *case, kind="mean"), expected.pop(0), **LOGITS)
+
+
+def ablate_head__refuses_other_kinds(student, draw):
+    """a kind that is neither "zero" nor "mean" raises ValueError"""
+    model = draw.language_model()
+    tokens, kind = draw.tokens(1, 4, model.cfg.d_vocab), draw.choice(["median", "Zero", "resample", ""])
+    refused = f"kind={kind!r} should be refused."
+    expect_raises("ValueError", lambda: student.ablate_head(model, tokens, 0, 0, kind=kind), refused)
+
+
+def patch_head_output__agrees_with_the_reference(student, draw):
+    """patch_head_output agrees with the reference in every layer of a relabelled model"""
+    model = draw.language_model()
+    cases = one_head_of_each_layer(draw, model, inputs=2)
+    expected = [patching.patch_head_output(model, *case) for case in cases]
+    for case in cases:
+        expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
+
+
+def patch_head_output__leaves_nothing_behind(student, draw):
+    """after the call the model computes what it did before, and the tokens are unchanged"""
+    model = draw.language_model()
+    clean, corrupted = draw.tokens(2, 7, model.cfg.d_vocab), draw.tokens(2, 7, model.cfg.d_vocab)
+    before, intact = clean.clone(), model(clean).clone()
+    layer = draw.integer(0, model.cfg.n_layers - 1)
+    after, logits = student.run(left_behind, student.patch_head_output, model, clean, corrupted, layer, 2)
+    expect_close(after, before, dims="batch pos")
+    expect_close(logits, intact, **LOGITS)
+
+
+def patch_head_output__obeys_its_limits(student, draw):
+    """patching a run with itself changes nothing, and no logit changes before the first token that differs"""
+    model = draw.language_model()
+    pos, layer = draw.integer(8, 14), draw.integer(0, model.cfg.n_layers - 1)
+    corrupted = draw.tokens(2, pos, model.cfg.d_vocab)
+    split = draw.integer(2, pos - 3)
+    clean = torch.cat([corrupted[:, :split], draw.tokens(2, pos - split, model.cfg.d_vocab)], dim=1)
+    intact, expected = model(corrupted), patching.patch_head_output(model, clean, corrupted, layer, 0)
+    expect_close(student.patch_head_output(model, corrupted, corrupted, layer, 0), intact, **LOGITS)
+    logits = student.patch_head_output(model, clean, corrupted, layer, 0)
+    expect_close(logits, expected, **LOGITS)
+    expect_close(logits[:, :split], intact[:, :split], **LOGITS)
+
+
+def rank_heads_by_effect__agrees_with_the_reference(student, draw):
+    """the effect of every head agrees with the reference on a relabelled model"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    expected = sorted(patching.rank_heads_by_effect(model, tokens))
+    ranking = student.rank_heads_by_effect(model, tokens)
+    expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
+    ranking = sorted(ranking)
+    expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
+    effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
+    by_head = (model.cfg.n_layers, model.cfg.n_heads)
+    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+
+
+def rank_heads_by_effect__puts_the_largest_effect_first(student, draw):
+    """effects never rise along the list, and the head on top is the one that matters most"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    ranking = student.rank_heads_by_effect(model, tokens)
+    expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
+    effects = [effect for _, _, effect in ranking]
+    expect_equal(effects, sorted(effects, reverse=True), what="effects")
+    top = patching.rank_heads_by_effect(model, tokens)[0][:2]
+    expect_equal(ranking[0][:2], top, what="numbers of the top head")
+
+
+def is_induction_head__tells_induction_from_position(student, draw):
+    """a real induction head passes, and a head that only looks a fixed distance back does not"""
+    verdicts = []
+    for name in ("course-gpt2", "course-positional"):
+        model = draw.language_model(name)
+        (place, *_), _ = by_effect(model, length=16)
+        verdicts.append(student.is_induction_head(model, *place, model.tokenizer.bos_token_id))
+    expect_equal(verdicts, [True, False], what="verdicts")
+
+
+def is_induction_head__asks_at_every_length(student, draw):
+    """one length at which the head fails decides, wherever in the list it stands"""
+    model = draw.language_model("course-positional")
+    (place, *_), _ = by_effect(model, length=16)
+    place = *place, model.tokenizer.bos_token_id
+    verdicts = [student.is_induction_head(model, *place, each) for each in [(16,), (16, 12), (12, 16), (12,)]]
+    expect_equal(verdicts, [True, False, False, False], what="verdicts")
+
+
+def is_induction_head__asks_for_the_stripe_and_the_effect(student, draw):
+    """a head that matters without the stripe fails, and the threshold decides what counts as a stripe"""
+    model, lengths = draw.language_model(), (8, 12)
+    start = model.tokenizer.bos_token_id
+    (real, *_), (writer, *_, harmful) = by_effect(model, length=12)
+    asked = [(real, 0.4), (real, 0.999), (writer, 0.4), (writer, -1.0), (harmful, -1.0)]
+    expected = [heads.is_induction_head(model, *place, start, lengths, least) for place, least in asked]
+    verdicts = [student.is_induction_head(model, *place, start, lengths, least) for place, least in asked]
+    expect_equal(verdicts, expected, what="verdicts")

@@ -1,0 +1,1413 @@
+# ---
+# jupyter:
+#   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "df9d8767a8af", "source": "solutions/ch03_induction_heads/chapter.py"}
+# ---
+
+# %% [markdown]
+r"""
+*Chapter `ch03_induction_heads`, version `df9d8767a8af`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+"""
+
+# %% [markdown]
+r"""
+# Induction heads
+
+Read a language model a line of gibberish and it is lost: every next word takes it by surprise. Read it the same
+line again and it recites.
+
+No weight changed in between. Whatever the model learned about that line, it learned while reading, and it keeps it
+in the one place it has: the activations of the text so far. Somewhere in there is a mechanism, made of a few
+attention heads, that finds the last time this happened and copies what came next.
+
+In this chapter you find it, by three questions, each of which needs more than the one before:
+
+1. **What does the model do?** Losses, measured on text in which nothing but copying can help.
+2. **Where do its heads look?** Attention patterns, which are suggestive and cheap.
+3. **What would break without them?** Interventions, which are the only evidence here about causes.
+
+Then you take the functions you have written to a model that copies as well and in which almost all of it is false.
+
+You need PyTorch, and an idea of what attention does. The chapter takes about two hours. Every exercise is one
+function, and the cells below it say in a sentence what holds and what does not.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from mechinterp_course.checking import run_check
+    from mechinterp_course.predictions import predict
+
+# %% tags=["given"]
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from mechinterp_course import heads, metrics, patching
+from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course.worlds import tokens as token_world
+
+LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how logits are compared: by these axes, up to rounding
+
+
+def repeats(draw, model, longest=16, batch=4):
+    """Repeated tokens over a model's vocabulary, of a length drawn from 8 to `longest`."""
+    length, start = draw.integer(8, longest), model.tokenizer.bos_token_id
+    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed())
+
+
+def is_matrix(value):
+    """Whether a value is a tensor with two axes."""
+    return isinstance(value, Tensor) and value.dim() == 2
+
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from functools import partial
+
+    from mechinterp_course import plots
+    from mechinterp_course.models import load_language_model
+
+    course_model = load_language_model("course-gpt2")
+    bos = course_model.tokenizer.bos_token_id
+    cfg = course_model.cfg
+    print(f"{cfg.n_layers} layers, {cfg.n_heads} heads in each, d_model {cfg.d_model}, {cfg.d_vocab} tokens")
+
+# %% [markdown]
+r"""
+`course-gpt2` has the architecture of GPT-2 and is small enough for a laptop. Everything below also runs on the real
+one: put `load_language_model("gpt2")` in the cell above, and only the figures change.
+
+Start with the recital. Twelve tokens are drawn blindly from the vocabulary, so no text on earth had a reason to
+contain them in this order. The model reads them once, gets the first three again as a cue, and goes on by itself.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(1))
+    text = torch.cat([torch.tensor([bos]), line, line[:3]])
+    for _ in range(9):
+        likeliest = course_model(text[None])[0, -1].argmax()
+        text = torch.cat([text, likeliest[None]])
+    recited = text[1 + len(line) :]
+    for name, ids in {"read": line, "cue": line[:3], "recited": recited[3:]}.items():
+        print(f"{name:8}", " ·".join(course_model.tokenizer.decode([token]) for token in ids))
+    print(
+        f"{(recited[3:] == line[3:]).sum()} of 9 tokens are right; a blind guess is right once in {cfg.d_vocab}"
+    )
+
+# %% [markdown]
+r"""
+## What copying looks like from outside
+
+Getting better at a text by reading it is called *in-context learning*. Two very different things go by that name.
+One is what you just saw: a passage recurs, and the model continues it. The other is few-shot learning: a prompt
+shows some solved examples of a task, and the model solves the next one.
+
+This chapter is about the first. It is tempting to let it stand for both, and for a while the field did. A comparison
+over twelve language models found that few-shot accuracy rests mainly on another kind of head, *function-vector
+heads*, which carry a summary of the task, and the more so the larger the model ([Yin & Steinhardt
+2025](https://arxiv.org/abs/2502.14010)). Many of those began their training as induction heads. So: **induction is
+one mechanism of in-context learning, and not all of it.**
+
+To study it alone, we want text in which nothing else can help. Ordinary sentences won't do: in "the cat sat on the
+…", grammar and habit predict as well as memory does. Random tokens will.
+"""
+
+# %% [markdown]
+r"""
+## A text in which only copying helps
+
+*`repeated_tokens` · 8 minutes · difficulty 1 of 5 · 5 points*
+
+Each row of the batch is BOS, then `length` random tokens, then the same tokens in the same order once more:
+
+| position | 0 | 1 | 2 | 3 | 4 | 5 | 6 |
+|---|---|---|---|---|---|---|---|
+| token | BOS | fern | ten | loud | fern | ten | loud |
+
+So there are `1 + 2 * length` positions (here `length` is 3).
+
+- The tokens are drawn uniformly and independently from all ids `0 … d_vocab - 1`, separately for each row.
+- They come from a `torch.Generator` seeded with `seed`: the same seed gives the same rows, and torch's global random
+  state is left alone. A measurement that nobody can repeat is an anecdote.
+- The result is int64 and lies on the CPU.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+The second copy is not drawn. Draw once, use it twice.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`torch.Generator().manual_seed(seed)` returns a generator, and `torch.randint(high, size, generator=…)` draws ids below
+`high`: the upper end is excluded.
+
+</details>
+"""
+
+
+# %%
+def repeated_tokens(d_vocab: int, length: int, batch: int, bos: int, seed: int) -> Int[Tensor, "batch pos"]:
+    """Rows of BOS, `length` random tokens, and the same tokens again."""
+    raise NotImplementedError("repeated_tokens is not written yet")
+
+
+# %% tags=["check"]
+def check_is_bos_and_two_equal_copies(student, draw):
+    """each row is BOS and two equal copies, in int64, for several lengths and batches"""
+    for _ in range(4):
+        d_vocab, length, batch = draw.integer(30, 900), draw.integer(2, 24), draw.integer(2, 7)
+        start = draw.integer(0, d_vocab - 1)
+        rows = student.repeated_tokens(d_vocab, length, batch, start, draw.seed())
+        expect(is_matrix(rows), "The result is not a tensor of shape [batch, pos].")
+        expect_equal(tuple(rows.shape), (batch, 1 + 2 * length), what="sizes")
+        copy = rows[:, 1 : length + 1]
+        expected = torch.cat([torch.full((batch, 1), start), copy, copy], dim=1).to(torch.int64)
+        expect_close(rows, expected, dims="batch pos")
+
+
+if __name__ == "__main__":
+    run_check(check_is_bos_and_two_equal_copies)
+
+
+# %% tags=["given"]
+def moves_global_random_state(function, *arguments):
+    """Whether a call of `function` moves torch's global random state."""
+    before = torch.get_rng_state()
+    function(*arguments)
+    return not torch.equal(before, torch.get_rng_state())
+
+
+# %% tags=["check"]
+def check_depends_on_the_seed_alone(student, draw):
+    """the same seed gives the same tokens, another seed others, and torch's global random state is left alone"""
+    seed, length = draw.integer(0, 10_000), draw.integer(15, 25)
+    rows, again, other = (student.repeated_tokens(500, length, 3, 0, seed + step) for step in (0, 0, 1))
+    expect(all(map(is_matrix, (rows, again, other))), "The result is not a tensor of shape [batch, pos].")
+    expect(torch.equal(again, rows), "The same seed gave other tokens the second time.")
+    expect(not torch.equal(other, rows), "Another seed gave the same tokens.")
+    moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
+    expect(moved is False, "The call has moved torch's global random state.")
+
+
+if __name__ == "__main__":
+    run_check(check_depends_on_the_seed_alone)
+
+# %% [markdown]
+r"""
+## How surprised is it by each token?
+
+*`loss_per_token` · 10 minutes · difficulty 2 of 5 · 5 points*
+
+At every position the model gives a score, the *logit*, to each token that might come next. Softmax makes them
+probabilities, and the loss of a prediction is the negative logarithm of what the token that really came was given:
+
+$$\ell_i = -\log p(t_{i+1} \mid t_0, \dots, t_i), \qquad p = \mathrm{softmax}(\text{logits}_i).$$
+
+The logarithm is natural, so the unit is the *nat*. A loss of 0 is certainty, $\log 2 \approx 0.69$ an even bet
+between two tokens, and $\log d_\text{vocab}$ a shrug over the whole vocabulary.
+
+Return $\ell$ as `[batch, pos - 1]`, in the dtype of the logits: entry $i$ is the loss on token $i + 1$, predicted
+from the tokens up to $i$. (Nothing predicts the first token, and nothing follows the last.) Losses must stay finite
+where a probability is too small for a float.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`logits[:, i]` is an opinion about `tokens[:, i + 1]`. One of the two has to lose its first entry and the other its
+last before they line up.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`logits.log_softmax(dim=-1)` gives all log probabilities at once, and stays finite where `softmax(…).log()` gives
+$-\infty$.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 3</summary>
+
+To pick one entry per position: `log_probs.gather(-1, tokens[:, 1:, None])` has shape `[batch, pos - 1, 1]`.
+
+</details>
+"""
+
+
+# %%
+def loss_per_token(
+    logits: Float[Tensor, "batch pos d_vocab"], tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos-1"]:
+    """Entry i is the negative log probability, in nats, of token i+1 given the tokens up to i."""
+    raise NotImplementedError("loss_per_token is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """loss_per_token agrees with the reference on logits and tokens you have not seen"""
+    for _ in range(3):
+        batch, pos, d_vocab = draw.integer(1, 4), draw.integer(3, 12), draw.integer(5, 40)
+        logits, tokens = 3 * draw.normal(batch, pos, d_vocab), draw.tokens(batch, pos, d_vocab)
+        loss = student.loss_per_token(logits, tokens)
+        expect_close(loss, metrics.loss_per_token(logits, tokens), dims="batch pos")
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+You are about to plot the loss at every position of repeated tokens. Begin with the first copy, where nothing can be
+copied yet. A uniform guess over the vocabulary would cost $\log d_\text{vocab}$ nats a token. The model was trained
+on English-like text in which a few words are very common. Where does its mean loss on the first copy lie?
+
+- **a** well below a uniform guess
+- **b** within 5 % of a uniform guess
+- **c** above a uniform guess
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    first_copy = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "well below a uniform guess",
+            "within 5 % of a uniform guess",
+            "above a uniform guess",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if first_copy.answered():
+        tokens = repeated_tokens(cfg.d_vocab, length=25, batch=32, bos=bos, seed=0)
+        loss = loss_per_token(course_model(tokens), tokens)
+        first, guess = loss[:, 1:25].mean().item(), torch.tensor(float(cfg.d_vocab)).log().item()
+        print(f"first copy {first:.2f} nats, uniform guess {guess:.2f}, second copy {loss[:, 26:].mean():.2f}")
+        choices = ["well below a uniform guess", "within 5 % of a uniform guess", "above a uniform guess"]
+        answer = choices[(first > 0.95 * guess) + (first > 1.05 * guess)]
+        plots.plot_loss_by_position(loss, length=25)
+        first_copy.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+That cliff is the phenomenon. Look at where it stands: not at the first token of the second copy, which nothing
+announces, but one or two tokens later, once there is something to match.
+
+Look at the level before the cliff, too. Being well informed about English is no advantage on random tokens: the
+model spends its probability on the words it knows to be common. This is why a loss means little without a
+*baseline* beside it, and why the number to quote is a difference.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+## The gap as one number
+
+*`copying_gain` · 8 minutes · difficulty 1 of 5 · 4 points*
+
+Given losses on repeated tokens, return how many nats per token the second copy saves, as a Python float:
+
+the mean loss on tokens $2 \dots$ `length` of the *first* copy, minus the mean loss on tokens $2 \dots$ `length` of
+the *second*.
+
+The first token of each copy is left out on both sides, since nothing announces that a copy begins. Mind the shift:
+`loss[:, i]` belongs to the token at position $i + 1$, so the first token of the first copy is `loss[:, 0]`.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Split the `2 * length` losses into two halves of equal length. Drop the first column of each half.
+
+</details>
+"""
+
+
+# %%
+def copying_gain(loss: Float[Tensor, "batch pos-1"], length: int) -> float:
+    """Mean loss on tokens 2..length of the first copy minus the same of the second, in nats."""
+    raise NotImplementedError("copying_gain is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """copying_gain agrees with the reference on losses you have not seen"""
+    for _ in range(3):
+        length, batch = draw.integer(2, 15), draw.integer(1, 6)
+        loss = draw.normal(batch, 2 * length).abs() + 1
+        expect_close(student.copying_gain(loss, length), metrics.copying_gain(loss, length))
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+A gain needs a control. If the second half were *new* random tokens, any gain would be an artefact of position. And
+if it held the *same tokens in shuffled order*, what remained would be due to knowing which tokens are in play,
+without knowing what follows what. How much of the gain survives shuffling?
+
+- **a** almost all of it
+- **b** some of it
+- **c** almost none of it
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    shuffled_copy = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "almost all of it",
+            "some of it",
+            "almost none of it",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if shuffled_copy.answered():
+        generator = torch.Generator().manual_seed(9)
+        copies = repeated_tokens(cfg.d_vocab, length=25, batch=64, bos=bos, seed=1)
+        shuffle = torch.rand(64, 25, generator=generator).argsort(dim=1)
+        shuffled = torch.cat([copies[:, :26], copies[:, 26:].gather(1, shuffle)], dim=1)
+        fresh = torch.cat([copies[:, :26], repeated_tokens(cfg.d_vocab, 25, 64, bos, seed=2)[:, 1:26]], dim=1)
+        three = {"same order": copies, "same tokens, shuffled": shuffled, "new tokens": fresh}
+        losses = {name: loss_per_token(course_model(rows), rows) for name, rows in three.items()}
+        gains = {name: copying_gain(loss, 25) for name, loss in losses.items()}
+        for name, gain in gains.items():
+            print(f"{name:22} gain {gain:6.2f} nats per token")
+        kept = gains["same tokens, shuffled"] / gains["same order"]
+        answer = ["almost none of it", "some of it", "almost all of it"][(kept > 0.1) + (kept > 0.8)]
+        plots.plot_loss_by_position(losses, length=25)
+        shuffled_copy.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+The three curves say what the ability is. With new tokens nothing happens at the second half, so position alone is no
+help. Shuffled, most of the gain is gone, so it is not a bag of recent words. It takes the *order*: what the model
+uses is "after this token came that one".
+
+That is all one can know from outside. Many different machines would draw the same curve, among them one that you
+will meet at the end of this chapter. Now we open the box.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+## What attention patterns show
+
+An attention head moves information from earlier positions to the current one. Its *attention pattern* says from
+where: for each query position, a row of weights over the key positions up to it, which add up to one. TransformerLens
+keeps it under `blocks.{layer}.attn.hook_pattern`, with axes `[batch, head, query, key]`.
+
+On repeated tokens, some ways of looking leave stripes that can be told apart at a glance. These four are drawn, not
+measured. Blue is where a perfect head of each kind puts its weight; dotted lines mark where the second copy begins:
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def perfect(distance: int, positions: int) -> Float[Tensor, "query key"]:
+        """A head that always looks `distance` back, or at BOS while there is nothing so far back."""
+        query = torch.arange(positions)
+        return torch.eye(positions)[(query - distance).clamp(min=0)]
+
+
+    kinds = {"current token": 0, "previous token": 1, "duplicate token": 6, "induction": 5}
+    drawn = torch.stack([perfect(distance, 13) for distance in kinds.values()])
+    plots.plot_attention(drawn, titles=list(kinds), length=6)
+
+# %% [markdown]
+r"""
+Compare the last two, because they are confused more than any others. Both look back into the first copy, one column
+apart. When the query is the second *fern* in "fern ten loud fern …",
+
+- a **duplicate-token** head looks at the first *fern*: key = query − `length`;
+- an **induction** head looks at *ten*, the token **after** the first *fern*: key = query − (`length` − 1). That is
+  the token to predict next.
+
+### A worked example: the current-token score
+
+To compare heads, we want one number each: how much of its attention falls on the stripe. Here it is for the simplest
+stripe, the main diagonal. The steps are always the same: pick the entries on the stripe, then average over the batch
+and the queries that count, and keep the head axis.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def current_token_score(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, " head"]:
+        """Mean attention from each query to its own position."""
+        query = torch.arange(pattern.shape[-1])
+        on_stripe = pattern[:, :, query, query]  # [batch, head, query]: one entry for each query
+        return reduce(on_stripe, "batch head query -> head", "mean")
+
+
+    def patterns_of(model: TransformerBridge, tokens: Int[Tensor, "batch pos"]) -> list[Tensor]:
+        """The attention pattern of each layer, [batch, head, query, key], from one run of the model."""
+        _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith("attn.hook_pattern"))
+        return [cache[f"blocks.{layer}.attn.hook_pattern"] for layer in range(model.cfg.n_layers)]
+
+
+    tokens = repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
+    scores = torch.stack([current_token_score(pattern) for pattern in patterns_of(course_model, tokens)])
+    plots.plot_by_head(scores, label="attention", title="current-token score")
+
+# %% [markdown]
+r"""
+## Heads that look one token back
+
+*`previous_token_score` · 8 minutes · difficulty 2 of 5 · 4 points*
+
+Return, for each head, the mean attention from a query to the key just before it (key = query − 1), over the batch and
+over the queries 1, 2, … Query 0 has nothing before it: leave it out of the mean, rather than count it as zero.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+With `query = torch.arange(1, n)`, the entries on the stripe are `pattern[:, :, query, query - 1]`.
+
+</details>
+"""
+
+
+# %%
+def previous_token_score(pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, " head"]:
+    """Mean attention from each query but the first to the key just before it."""
+    query = torch.arange(1, pattern.shape[-1])
+    raise NotImplementedError("previous_token_score is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """previous_token_score agrees with the reference on patterns you have not seen"""
+    for pattern in draw.attention_patterns(count=3):
+        expect_close(student.previous_token_score(pattern), heads.previous_token_score(pattern), dims="head")
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+## Heads that look at what came next
+
+*`induction_score` · 12 minutes · difficulty 2 of 5 · 4 points*
+
+For patterns on repeated tokens (BOS and two copies of `length` tokens), return for each head the mean attention from
+a query in the **second** copy to the token **after** its previous occurrence, over the batch and over all queries
+`length + 1 … 2 * length`.
+
+| query | token there | same token before | the key that counts |
+|---|---|---|---|
+| `length + 1` | first of the second copy | position 1 | 2 |
+| `length + 2` | second of the second copy | position 2 | 3 |
+| … | | | |
+| `2 * length` | last of the second copy | position `length` | `length + 1` |
+
+Only queries in the second copy count. Those of the first have no previous occurrence, so attention on the
+continuation of the stripe there means nothing. (Some published code averages over the whole diagonal. On long
+sequences the difference is small; it is still another number.)
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+The queries are `torch.arange(length + 1, 2 * length + 1)`. From the table: query `length + 1` goes with key 2. What
+do you subtract?
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`pattern[:, :, query, query - (length - 1)]`, averaged over the first and the last of its three axes.
+
+</details>
+"""
+
+
+# %%
+def induction_score(pattern: Float[Tensor, "batch head query key"], length: int) -> Float[Tensor, " head"]:
+    """Mean attention from the second copy to the token after the previous occurrence."""
+    raise NotImplementedError("induction_score is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """induction_score agrees with the reference on patterns you have not seen"""
+    for pattern, length in draw.repeat_patterns(count=3):
+        score = student.induction_score(pattern, length)
+        expect_close(score, heads.induction_score(pattern, length), dims="head")
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+Think about what an induction head has to know. At the second *fern* it must find the position of *ten*. What marks
+*ten* as the right place is that it stands after *fern*, and that is not a property of the token *ten*: it must have
+been written there by an earlier computation. In which layers do you expect heads with an induction score above 0.4?
+
+- **a** in layer 0 only
+- **b** in a later layer only
+- **c** in layer 0 and in later ones
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    induction_layer = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "in layer 0 only",
+            "in a later layer only",
+            "in layer 0 and in later ones",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if induction_layer.answered():
+        scores = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, tokens)])
+        layers = sorted({layer for layer, _ in (scores > 0.4).nonzero().tolist()})
+        print(f"layers with a head above 0.4: {layers}")
+        both = "in layer 0 and in later ones"
+        answer = "in a later layer only" if 0 not in layers else "in layer 0 only" if layers == [0] else both
+        plots.plot_by_head(scores, label="attention", title="induction score, length 20")
+        induction_layer.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+The usual account has two steps ([Elhage et al. 2021](https://transformer-circuits.pub/2021/framework/index.html),
+[Olsson et al. 2022](https://arxiv.org/abs/2209.11895)). In an early layer a **previous-token head** writes into each
+position which token came before it. In a later layer the **induction head** uses that note as a key: at *fern* it asks
+"which position says that it follows *fern*?", finds *ten*, and raises the probability of *ten*. One head looks where
+another has written, which is why it can't be done in one layer, at least not in this way.
+
+If the account is right, there must be a previous-token head in a layer *below* the induction heads. That is a
+prediction, and it could fail:
+
+</details>
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    patterns = patterns_of(course_model, tokens)
+    previous = torch.stack([previous_token_score(pattern) for pattern in patterns])
+    induction = torch.stack([induction_score(pattern, 20) for pattern in patterns])
+    duplicate = torch.stack([heads.duplicate_token_score(pattern, 20) for pattern in patterns])
+    writer, reader = (divmod(score.argmax().item(), cfg.n_heads) for score in (previous, induction))
+    bystander = (reader[0], induction[reader[0]].argmin().item())
+    chosen = {"previous token": writer, "strongest induction": reader, "weakest, same layer": bystander}
+    print(" " * 27 + "previous  induction  duplicate")
+    for name, place in chosen.items():
+        scores = (score[place].item() for score in (previous, induction, duplicate))
+        print(f"{name:20} L{place[0]}H{place[1]} ", *(f"{score:9.2f}" for score in scores))
+    panels = torch.stack([patterns[layer][0, head] for layer, head in chosen.values()])
+    plots.plot_attention(
+        panels, [f"L{layer}H{head}: {kind}" for kind, (layer, head) in chosen.items()], length=20
+    )
+
+# %% [markdown]
+r"""
+The third panel is the baseline: a head of the same layer, reading the same tokens, without the stripe. A second
+baseline changes the tokens instead of the head. On text that does *not* repeat, the same entries of the same head
+should hold next to nothing, and if they do not, the stripe never was about repetition:
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    unrelated = torch.cat([tokens[:, :21], repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=4)[:, 1:21]], dim=1)
+    control = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, unrelated)])
+    print(
+        f"induction score of L{reader[0]}H{reader[1]}: {induction[reader]:.3f}, on unrelated tokens {control[reader]:.3f}"
+    )
+    print(f"largest score of any head on unrelated tokens: {control.max():.3f}")
+
+# %% [markdown]
+r"""
+## A detector
+
+*`find_induction_heads` · 12 minutes · difficulty 3 of 5 · 5 points · builds on `induction_score`*
+
+Run the model on `tokens` (BOS and two equal copies, as `repeated_tokens` makes them; work out the length from the
+shape) and return the heads whose induction score is at least `threshold`: a list of `(layer, head)`, counted from 0,
+sorted.
+
+`model.run_with_cache(tokens)` returns `(logits, cache)`, and `cache["blocks.1.attn.hook_pattern"]` is the pattern of
+layer 1. How many layers there are stands in `model.cfg.n_layers`.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+One run of the model is enough: the cache holds every layer. Loop over the layers, score all heads of one at once with
+your `induction_score`, then loop over the heads.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`for layer in range(model.cfg.n_layers): for head, score in enumerate(induction_score(cache[…], length)): …`, and
+append `(layer, head)` when `score >= threshold`. In that order the list is already sorted.
+
+</details>
+"""
+
+
+# %%
+def find_induction_heads(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], threshold: float = 0.4
+) -> list[tuple[int, int]]:
+    """(layer, head) of every head with an induction score of at least `threshold`, sorted."""
+    raise NotImplementedError("find_induction_heads is not written yet")
+
+
+# %% tags=["check"]
+def check_finds_the_heads_of_a_relabelled_model(student, draw):
+    """the heads are found in a copy of the model whose heads have been relabelled"""
+    model = draw.language_model()
+    tokens = repeats(draw, model, longest=30, batch=8)
+    expected = heads.find_induction_heads(model, tokens)
+    expect_equal(student.find_induction_heads(model, tokens), expected, what="heads")
+
+
+if __name__ == "__main__":
+    run_check(check_finds_the_heads_of_a_relabelled_model)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    found = find_induction_heads(course_model, tokens)
+    print("induction heads:", ", ".join(f"L{layer}H{head}" for layer, head in found))
+
+# %% [markdown]
+r"""
+## What is causal
+
+Everything so far is correlation. Attention patterns tell you where heads *read*. They don't tell you what a head does
+with what it reads, or whether anything downstream listens. To claim that a head matters, take it away.
+
+The output of an attention layer is a sum over its heads:
+
+$$\text{attn\_out} = \sum_h z_h W_O^h + b_O, \qquad z_h = A_h V_h .$$
+
+$z_h$ is what the head has gathered through its pattern $A_h$, of shape `[batch, pos, d_head]`. TransformerLens keeps
+all of them under `blocks.{layer}.attn.hook_z`, with axes `[batch, pos, head, d_head]`. Since the sum is all that the
+rest of the model ever sees, replacing `z[:, :, head]` replaces exactly that head.
+
+Replacing it *by what* is a choice, and the answer depends on it. **Zero ablation** writes zeros: simple, and a value
+the rest of the model has perhaps never met. **Mean ablation** writes the head's own average: it removes what the head
+says about *this* position and leaves what it always says. We name the kind next to every number.
+
+### A worked example: silencing an MLP
+
+A *hook* is a function that receives an activation during a run and may return another in its place.
+`run_with_hooks` attaches it for one run only.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def logits_without_mlp(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int) -> Tensor:
+        """Logits with the output of one MLP zero-ablated."""
+
+        def silence(mlp_out, hook):
+            return torch.zeros_like(mlp_out)
+
+        return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", silence)])
+
+
+    intact = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
+    print(f"intact          gain {intact:5.2f} nats")
+    for layer in range(cfg.n_layers):
+        gain = copying_gain(loss_per_token(logits_without_mlp(course_model, tokens, layer), tokens), 20)
+        print(f"without MLP {layer}   gain {gain:5.2f} nats (zero ablation)")
+
+# %% [markdown]
+r"""
+## Take one head away
+
+*`ablate_head` · 15 minutes · difficulty 3 of 5 · 6 points*
+
+Return the logits of the model on `tokens` with the `z` of one head replaced, at every position of every row:
+
+- `kind="zero"`: by zeros;
+- `kind="mean"`: by that head's own mean over **batch and positions** of these tokens, one vector of size `d_head`;
+- any other kind raises `ValueError`.
+
+The other heads of the layer keep their `z`. No hook may be left on the model afterwards: a forgotten hook silently
+spoils every later measurement, and is among the commonest bugs in this kind of work.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Take the worked example, with `blocks.{layer}.attn.hook_z` as the place. The hook now changes one slice of what it
+receives instead of all of it.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+The axes of z are `[batch, pos, head, d_head]`, so the head is `z[:, :, head]`, and its mean over batch and positions
+is `z[:, :, head].mean(dim=(0, 1))`.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 3</summary>
+
+Look at `kind` before the model runs. In the hook: `z = z.clone()`, set `z[:, :, head]`, `return z`. Then
+`return model.run_with_hooks(tokens, fwd_hooks=[(name, hook_function)])`.
+
+</details>
+"""
+
+
+# %%
+def ablate_head(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int, head: int, kind: str = "zero"
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits with one head's z replaced by zeros, or by its mean over batch and positions."""
+    raise NotImplementedError("ablate_head is not written yet")
+
+
+# %% tags=["given"]
+def left_behind(function, model, tokens, *arguments):
+    """Calls `function(model, tokens, *arguments)`; returns the tokens and the model's logits after the call."""
+    function(model, tokens, *arguments)
+    return tokens, model(tokens)
+
+
+def one_head_of_each_layer(draw, model, inputs=1):
+    """For every layer, as many batches of random tokens as there are `inputs`, the layer, and one of its heads."""
+    cases = []
+    for layer in range(model.cfg.n_layers):
+        batch, pos, head = draw.integer(2, 4), draw.integer(5, 14), draw.integer(0, model.cfg.n_heads - 1)
+        cases.append((*(draw.tokens(batch, pos, model.cfg.d_vocab) for _ in range(inputs)), layer, head))
+    return cases
+
+
+# %% tags=["check"]
+def check_zero_ablation_agrees_with_the_reference(student, draw):
+    """zero ablation agrees with the reference in every layer of a relabelled model"""
+    model = draw.language_model()
+    cases = one_head_of_each_layer(draw, model)
+    expected = [patching.ablate_head(model, *case) for case in cases]
+    for case in cases:
+        expect_close(student.ablate_head(model, *case), expected.pop(0), **LOGITS)
+
+
+if __name__ == "__main__":
+    run_check(check_zero_ablation_agrees_with_the_reference)
+
+
+# %% tags=["check"]
+def check_leaves_nothing_behind(student, draw):
+    """after the call the model computes what it did before, and the tokens are unchanged"""
+    model = draw.language_model()
+    tokens, layer = draw.tokens(2, 8, model.cfg.d_vocab), draw.integer(0, model.cfg.n_layers - 1)
+    before, intact = tokens.clone(), model(tokens).clone()
+    after, logits = student.run(left_behind, student.ablate_head, model, tokens, layer, 1)
+    expect_close(after, before, dims="batch pos")
+    expect_close(logits, intact, **LOGITS)
+
+
+if __name__ == "__main__":
+    run_check(check_leaves_nothing_behind)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def gain_without(model, tokens, removed, length=20):
+        """The copying gain with all `removed` heads zero-ablated at once, by one hook for each."""
+
+        def silence(z, hook, head):
+            z[:, :, head] = 0
+            return z
+
+        hooks = [(f"blocks.{layer}.attn.hook_z", partial(silence, head=head)) for layer, head in removed]
+        return copying_gain(loss_per_token(model.run_with_hooks(tokens, fwd_hooks=hooks), tokens), length)
+
+
+    def named(places):
+        return ", ".join(f"L{layer}H{head}" for layer, head in places)
+
+# %% [markdown]
+r"""
+The cell above defines how to remove several heads at once. Next you remove each induction head alone, then all of
+them, and as a control as many heads of the same layers without the stripe. Zero-ablating the head with the *strongest*
+stripe, and nothing else: what share of the copying gain is lost?
+
+- **a** less than a tenth
+- **b** between a tenth and a half
+- **c** more than half
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    one_of_several = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "less than a tenth",
+            "between a tenth and a half",
+            "more than half",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if one_of_several.answered():
+        places = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
+        controls = sorted(places, key=lambda place: induction[place].item())[: len(found)]
+        lost = {place: intact - gain_without(course_model, tokens, [place]) for place in found}
+        for place, nats in lost.items():
+            print(f"{named([place]):28} {nats:6.2f} of {intact:.2f} nats lost")
+        print(f"{'sum of these':28} {sum(lost.values()):6.2f}")
+        for name, together in {"all of them at once": found, f"control: {named(controls)}": controls}.items():
+            print(f"{name:28} {intact - gain_without(course_model, tokens, together):6.2f}")
+        share = lost[reader] / intact
+        answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
+        one_of_several.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+Compare the sum of the single losses with the joint one. If heads did independent work, the two would agree. Where the
+joint loss is far larger, the heads stand in for one another: each alone looks dispensable *because the others are
+still there*. "Ablating it hardly matters" is then a statement about the spare parts, not about the part.
+
+All of this was zero ablation. Does the kind matter? The same question with both kinds, for four heads:
+
+</details>
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def second_copy(logits, tokens):
+        """Mean loss on tokens 2..length of the second copy, in nats."""
+        return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
+
+
+    chosen["duplicate token"] = divmod(duplicate.argmax().item(), cfg.n_heads)
+    print("rise of the second-copy loss, nats   zero    mean")
+    for name, place in chosen.items():
+        losses = [
+            second_copy(ablate_head(course_model, tokens, *place, kind), tokens) for kind in ("zero", "mean")
+        ]
+        rises = [f"{loss - second_copy(course_model(tokens), tokens):7.3f}" for loss in losses]
+        print(f"L{place[0]}H{place[1]}  {name:26}", *rises)
+
+# %% [markdown]
+r"""
+## Transplant a head's output
+
+*`patch_head_output` · 15 minutes · difficulty 3 of 5 · 5 points*
+
+Ablation asks what is lost. *Activation patching* asks what one activation can carry. Two runs differ in one respect:
+say, in the **clean** one the pattern repeats, in the **corrupted** one the first copy has been replaced by other
+tokens. Take the `z` of one head from one run and put it into the other.
+
+Return the logits of the **corrupted** run in which the `z` of this one head, at every position, is replaced by the `z`
+that it has in the **clean** run. The two inputs have the same shape. Leave no hook behind.
+
+This direction is called *denoising*: can this head alone bring the behaviour back? With the two inputs swapped it is
+*noising*: does spoiling this head alone destroy it?
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`_, cache = model.run_with_cache(clean)` and then `cache["blocks.{layer}.attn.hook_z"]` (as an f-string) holds the
+outputs of all heads of the layer, with axes `[batch, pos, head, d_head]`.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+The hook runs on the corrupted tokens: `z = z.clone()`, `z[:, :, head] = clean_z[:, :, head]`, `return z`.
+
+</details>
+"""
+
+
+# %%
+def patch_head_output(
+    model: TransformerBridge,
+    clean: Int[Tensor, "batch pos"],
+    corrupted: Int[Tensor, "batch pos"],
+    layer: int,
+    head: int,
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits of the corrupted run with one head's z taken from the clean run."""
+    raise NotImplementedError("patch_head_output is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """patch_head_output agrees with the reference in every layer of a relabelled model"""
+    model = draw.language_model()
+    cases = one_head_of_each_layer(draw, model, inputs=2)
+    expected = [patching.patch_head_output(model, *case) for case in cases]
+    for case in cases:
+        expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+
+# %% tags=["check"]
+def check_leaves_nothing_behind(student, draw):
+    """after the call the model computes what it did before, and the tokens are unchanged"""
+    model = draw.language_model()
+    clean, corrupted = draw.tokens(2, 7, model.cfg.d_vocab), draw.tokens(2, 7, model.cfg.d_vocab)
+    before, intact = clean.clone(), model(clean).clone()
+    layer = draw.integer(0, model.cfg.n_layers - 1)
+    after, logits = student.run(left_behind, student.patch_head_output, model, clean, corrupted, layer, 2)
+    expect_close(after, before, dims="batch pos")
+    expect_close(logits, intact, **LOGITS)
+
+
+if __name__ == "__main__":
+    run_check(check_leaves_nothing_behind)
+
+# %% [markdown]
+r"""
+Take the previous-token head. *Noising*: put its output from the corrupted run, where the first copy holds other
+tokens, into the clean run. What share of the gain is lost? *Denoising*: put its clean output into the corrupted run.
+What share is restored? ("Large" shall mean more than half.)
+
+- **a** both large
+- **b** only noising large
+- **c** only denoising large
+- **d** both small
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    denoise_or_noise = predict(
+        answer=None,  # "a" to "d"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "both large",
+            "only noising large",
+            "only denoising large",
+            "both small",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if denoise_or_noise.answered():
+        def restored_and_destroyed(model, clean, corrupted, layer, head):
+            """Share of the second-copy loss that denoising repairs, and that noising spoils."""
+            good, bad = second_copy(model(clean), clean), second_copy(model(corrupted), corrupted)
+            denoised = second_copy(patch_head_output(model, clean, corrupted, layer, head), corrupted)
+            noised = second_copy(patch_head_output(model, corrupted, clean, layer, head), clean)
+            return (bad - denoised) / (bad - good), (noised - good) / (bad - good)
+
+
+        others = repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=5)
+        corrupted = torch.cat([others[:, :21], tokens[:, 21:]], dim=1)
+        print("           denoising restores   noising destroys")
+        for name, place in chosen.items():
+            shares = restored_and_destroyed(course_model, tokens, corrupted, *place)
+            print(f"L{place[0]}H{place[1]}", *(f"{share:18.0%}" for share in shares), f"  {name}")
+        restored, destroyed = restored_and_destroyed(course_model, tokens, corrupted, *writer)
+        outcomes = [["both small", "only noising large"], ["only denoising large", "both large"]]
+        answer = outcomes[restored > 0.5][destroyed > 0.5]
+        denoise_or_noise.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+The two directions ask different questions, and the previous-token head shows how different. What it writes is a
+note, "*fern* came before me". Spoil the notes, and the induction heads find nothing. But put right notes into a first
+copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens. The head is **necessary** here,
+and by itself it is not **sufficient**. Whoever denoises only would have missed it
+([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255)).
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+## Ask every head
+
+*`rank_heads_by_effect` · 12 minutes · difficulty 3 of 5 · 5 points · builds on `ablate_head`, `loss_per_token`*
+
+Selecting heads by pattern and then ablating those has a blind spot: heads that matter without having the stripe. So
+ask all of them. For `tokens` made by `repeated_tokens`, return `(layer, head, effect)` for **every** head of the model,
+largest effect first. The effect is
+
+the mean loss on tokens $2 \dots$ `length` of the **second** copy with the head **zero-ablated**, minus the same without
+ablation, in nats, as a Python float.
+
+A positive effect means that the head helps. Effects may be negative; don't take absolute values.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+You have `ablate_head` and `loss_per_token`. The intact loss is the same for all heads: compute it once.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Collect `(layer, head, effect)` in two nested loops over `model.cfg.n_layers` and `model.cfg.n_heads`, then
+`sorted(rows, key=lambda row: row[2], reverse=True)`.
+
+</details>
+"""
+
+
+# %%
+def rank_heads_by_effect(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"]
+) -> list[tuple[int, int, float]]:
+    """(layer, head, rise of the second-copy loss on zero ablation) for every head, largest first."""
+    raise NotImplementedError("rank_heads_by_effect is not written yet")
+
+
+# %% tags=["given"]
+def is_ranking(value):
+    """Whether a value is a list of (layer, head, effect): two ints and a float."""
+    kinds = [tuple(map(type, row)) for row in value] if isinstance(value, list) else [None]
+    return set(kinds) == {(int, int, float)}
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """the effect of every head agrees with the reference on a relabelled model"""
+    model = draw.language_model()
+    tokens = repeats(draw, model)
+    expected = sorted(patching.rank_heads_by_effect(model, tokens))
+    ranking = student.rank_heads_by_effect(model, tokens)
+    expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
+    ranking = sorted(ranking)
+    expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
+    effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
+    by_head = (model.cfg.n_layers, model.cfg.n_heads)
+    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+Which kind of head will stand at the top: whose zero ablation, alone, hurts the second copy most?
+
+- **a** an induction head
+- **b** the previous-token head
+- **c** some other head
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    top_of_the_ranking = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "an induction head",
+            "the previous-token head",
+            "some other head",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if top_of_the_ranking.answered():
+        ranking = rank_heads_by_effect(course_model, tokens)
+        top = ranking[0][:2]
+        kinds = {**dict.fromkeys(found, "an induction head"), writer: "the previous-token head"}
+        answer = kinds.get(top, "some other head")
+        for layer, head, effect in ranking[:5]:
+            print(f"L{layer}H{head}  {effect:6.3f} nats, induction score {induction[layer, head]:.2f}")
+        effects = torch.tensor([effect for _, _, effect in sorted(ranking)]).view(cfg.n_layers, cfg.n_heads)
+        plots.plot_by_head(
+            effects, "nats", "second-copy loss: rise on zero ablation (induction heads outlined)", found
+        )
+        top_of_the_ranking.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+Pattern and effect give two rankings, and the places where they part are the interesting ones. A head with a large
+effect and no stripe does something the copying depends on, in another way than by looking at the right token. A head
+with a stripe and little effect may be a spare, or may look without speaking.
+
+Keep the limits in mind. Everything here was measured on one model, trained once, on strings of random tokens unlike
+most of what it reads. And zero ablation puts heads into a state they are never in.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+## In your own words
+
+Choose one head of `course-gpt2` and write, in at most 200 words, for a colleague who wants to rely on it: what you claim
+that it does; the evidence for it, with numbers, and the kind of ablation or patch behind each; the control beside each
+number; and one result that, had it come out otherwise, would have made you drop the claim.
+"""
+
+# %% [markdown] tags=["rubric"]
+r"""
+*Your answer:*
+"""
+
+# %% [markdown]
+r"""
+## A model where the story is false
+
+`course-positional` is another small transformer. It copies repeated tokens well. Put your own functions to work on
+it, just as you did above, with copies of 16 tokens:
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    suspect = load_language_model("course-positional")
+    sixteen = repeated_tokens(suspect.cfg.d_vocab, 16, batch=16, bos=suspect.tokenizer.bos_token_id, seed=6)
+    suspects = find_induction_heads(suspect, sixteen)
+    print(f"gain             {copying_gain(loss_per_token(suspect(sixteen), sixteen), 16):.2f} nats")
+    print(f"induction heads  {named(suspects)}")
+    for layer, head, effect in rank_heads_by_effect(suspect, sixteen):
+        print(f"L{layer}H{head}             {effect:6.2f} nats on zero ablation")
+    titles = [f"L0H{head}" for head in range(suspect.cfg.n_heads)]
+    plots.plot_attention(patterns_of(suspect, sixteen)[0][0], titles, length=16)
+
+# %% [markdown]
+r"""
+A large gain, a clean stripe, a large causal effect. By every measure of this chapter, there is an induction head.
+
+One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
+note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?
+
+- **a** about the same
+- **b** clearly smaller, but a gain
+- **c** no gain at all
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    another_length = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "about the same",
+            "clearly smaller, but a gain",
+            "no gain at all",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if another_length.answered():
+        lengths = [6, 8, 10, 12, 14, 15, 16, 17, 18, 20, 24, 28]
+        gain_of = {"course-gpt2": [], "course-positional": []}
+        for name, model in {"course-gpt2": course_model, "course-positional": suspect}.items():
+            for length in lengths:
+                rows = repeated_tokens(model.cfg.d_vocab, length, 32, model.tokenizer.bos_token_id, seed=7)
+                gain_of[name].append(copying_gain(loss_per_token(model(rows), rows), length))
+        ratio = gain_of["course-positional"][lengths.index(12)] / gain_of["course-positional"][lengths.index(16)]
+        answer = ["no gain at all", "clearly smaller, but a gain", "about the same"][(ratio > 0.05) + (ratio > 0.75)]
+        plots.plot_by_length(gain_of, lengths, "copying gain (nats per token)")
+        another_length.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+It never did look for "the token after the previous occurrence". It looks 15 positions back, because in everything it
+was ever trained on, the copy was 16 long and 15 back was the right place. At that one length, *looking for the
+continuation* and *looking 15 back* are the same stripe, so no pattern score, no gain and no ablation at that length
+can tell them apart. All the evidence was sound, and all of it was gathered at a single point.
+
+What tells two explanations apart is an input **on which they disagree**. Make that a habit: state the rival
+explanation, then look for the input that separates them.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+## A detector that is harder to fool
+
+*`is_induction_head` · 20 minutes · difficulty 4 of 5 · 6 points · builds on `repeated_tokens`, `loss_per_token`, `find_induction_heads`, `ablate_head`*
+
+Return `True` if the head passes **both** tests at **every** length in `lengths`, else `False`. At each length, draw
+`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`); then
+
+1. *it looks*: its induction score is at least `threshold`;
+2. *it matters*: zero-ablating it raises the mean loss on tokens $2 \dots$ `length` of the second copy by at least
+   0.05 nats.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+You have all the parts. One failed test at one length settles the matter, and only when every length is through is
+the answer yes.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+In a loop over `lengths`: draw the tokens, `return False` if test 1 fails, compute both losses over the columns
+`length + 1` on, `return False` if the difference is below 0.05. After the loop, `return True`.
+
+</details>
+"""
+
+
+# %%
+def is_induction_head(
+    model: TransformerBridge,
+    layer: int,
+    head: int,
+    bos: int,
+    lengths: tuple[int, ...] = (8, 12, 16, 24),
+    threshold: float = 0.4,
+    seed: int = 0,
+) -> bool:
+    """Whether the head has the stripe, and matters for copying, at every one of the lengths."""
+
+    raise NotImplementedError("is_induction_head is not written yet")
+
+
+# %% tags=["given"]
+def by_effect(model, length):
+    """The heads with an induction score above 0.4, and the others, each by falling effect of ablation."""
+    start = model.tokenizer.bos_token_id
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0)
+    found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
+    places = [row[:2] for row in ranking]
+    return [place for place in places if place in found], [place for place in places if place not in found]
+
+
+# %% tags=["check"]
+def check_tells_induction_from_position(student, draw):
+    """a real induction head passes, and a head that only looks a fixed distance back does not"""
+    verdicts = []
+    for name in ("course-gpt2", "course-positional"):
+        model = draw.language_model(name)
+        (place, *_), _ = by_effect(model, length=16)
+        verdicts.append(student.is_induction_head(model, *place, model.tokenizer.bos_token_id))
+    expect_equal(verdicts, [True, False], what="verdicts")
+
+
+if __name__ == "__main__":
+    run_check(check_tells_induction_from_position)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    for name, model in {"course-gpt2": course_model, "course-positional": suspect}.items():
+        places = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+        start = model.tokenizer.bos_token_id
+        print(f"{name:18}", named(place for place in places if is_induction_head(model, *place, start)) or "none")
+
+# %% [markdown]
+r"""
+## What you may claim now
+
+| claim | what you have | what would overturn it |
+|---|---|---|
+| the model copies from context | a gain, with shuffled and new tokens as controls | the same gain on new tokens |
+| some heads look where induction should | a score, against unrelated tokens and other heads | the stripe stays put when the length changes |
+| copying depends on them | single and joint ablation, zero and mean, against control heads | control heads matter as much |
+| a previous-token head feeds them | noising it destroys the gain | *nothing here shows the path between the two* |
+
+The last line is the honest gap. That one head writes the note and another reads it is a claim about a *path*, and you
+have only touched single heads. Path patching, and the QK and OV circuits behind the stripes, come next.
+
+Nor does any of this say how induction bears on other things the model does in context, which brings back the caution
+of the beginning: it is one mechanism, measured on one model, on text made to show it.
+"""
