@@ -10,6 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 MATHJAX = "mathjax/tex-svg.js"
+THEBE_SETTINGS = re.compile(
+    r"""<script type="text/x-thebe-config">.*?</script>\s*(?:<script>\s*kernelName.*?</script>)?""", re.DOTALL
+)
 REMOTE_IN_HTML = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data)=["'](?:https?:)?//[^"']+"""
     r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|prefetch|icon|modulepreload))"""
@@ -59,6 +62,7 @@ def _copy_mathjax(app, exception) -> None:
 
 
 def _drop_thebe(app, pagename, templatename, context, doctree) -> None:
+    context["body"] = THEBE_SETTINGS.sub("", context.get("body", ""))
     context["script_files"] = [s for s in context.get("script_files", []) if not _is_thebe(s)]
 
 
