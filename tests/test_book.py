@@ -22,8 +22,21 @@ BUILD = (
     "import sys; from pathlib import Path; from mechinterp_course.authoring.book_build import build_book; "
     "print(build_book(Path(sys.argv[1])))"
 )
-CUT_OFF = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+CUT_OFF = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 """A network namespace of its own, in which only the loopback device exists: kernels talk through that."""
+GUARD = """
+import socket
+
+connect = socket.socket.connect
+
+def connect_here(self, address):
+    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise OSError(f"the network is cut off: {address}")
+    return connect(self, address)
+
+socket.socket.connect = connect_here
+"""
+"""A sitecustomize.py, for systems where the namespace is not allowed: it reaches the kernels as well."""
 CLOSED = "http://127.0.0.1:9"
 
 
@@ -41,10 +54,13 @@ def book(tmp_path_factory) -> Path:
     pytest.importorskip("jupyter_book", reason="needs the extra `book`")
     out = tmp_path_factory.mktemp("book") / "html"
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), CLOSED)
+    guard = tmp_path_factory.mktemp("guard")
+    (guard / "sitecustomize.py").write_text(GUARD, encoding="utf-8")
+    path = os.pathsep.join(filter(None, [str(guard), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [*without_network(), sys.executable, "-c", BUILD, str(out)],
         cwd=tmp_path_factory.mktemp("elsewhere"),
-        env=os.environ | proxies | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | proxies | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
