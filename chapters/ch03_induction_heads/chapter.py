@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "df9d8767a8af", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "d042f215d033", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `df9d8767a8af`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `d042f215d033`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -239,18 +239,8 @@ r"""
 <details>
 <summary>Hint 2</summary>
 
-`logits.log_softmax(dim=-1)` gives all log probabilities at once, and stays finite where `softmax(…).log()` gives
-$-\infty$.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 3</summary>
-
-To pick one entry per position: `log_probs.gather(-1, tokens[:, 1:, None])` has shape `[batch, pos - 1, 1]`.
+`logits.log_softmax(dim=-1)` stays finite where `softmax(…).log()` gives $-\infty$. To pick one entry per position:
+`log_probs.gather(-1, tokens[:, 1:, None])` has shape `[batch, pos - 1, 1]`.
 
 </details>
 """
@@ -425,10 +415,7 @@ That is all one can know from outside. Many different machines would draw the sa
 will meet at the end of this chapter. Now we open the box.
 
 </details>
-"""
 
-# %% [markdown]
-r"""
 ## What attention patterns show
 
 An attention head moves information from earlier positions to the current one. Its *attention pattern* says from
@@ -484,7 +471,7 @@ if __name__ == "__main__":
 
     tokens = repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
     scores = torch.stack([current_token_score(pattern) for pattern in patterns_of(course_model, tokens)])
-    plots.plot_by_head(scores, label="attention", title="current-token score")
+    plots.plot_by_head(scores, label="attention", title="current-token score", limit=1)
 
 # %% [markdown]
 r"""
@@ -616,7 +603,7 @@ if __name__ == "__main__":
         print(f"layers with a head above 0.4: {layers}")
         both = "in layer 0 and in later ones"
         answer = "in a later layer only" if 0 not in layers else "in layer 0 only" if layers == [0] else both
-        plots.plot_by_head(scores, label="attention", title="induction score, length 20")
+        plots.plot_by_head(scores, label="attention", title="induction score, length 20", limit=1)
         induction_layer.compare(answer)
 
 # %% [markdown]
@@ -649,6 +636,10 @@ if __name__ == "__main__":
     for name, place in chosen.items():
         scores = (score[place].item() for score in (previous, induction, duplicate))
         print(f"{name:20} L{place[0]}H{place[1]} ", *(f"{score:9.2f}" for score in scores))
+    fresh = repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=4)
+    unrelated = torch.cat([tokens[:, :21], fresh[:, 1:21]], dim=1)
+    control = induction_score(patterns_of(course_model, unrelated)[reader[0]], 20)[reader[1]]
+    print(f"the same, unrelated tokens{control:20.2f}")
     panels = torch.stack([patterns[layer][0, head] for layer, head in chosen.values()])
     plots.plot_attention(
         panels, [f"L{layer}H{head}: {kind}" for kind, (layer, head) in chosen.items()], length=20
@@ -657,18 +648,9 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 The third panel is the baseline: a head of the same layer, reading the same tokens, without the stripe. A second
-baseline changes the tokens instead of the head. On text that does *not* repeat, the same entries of the same head
-should hold next to nothing, and if they do not, the stripe never was about repetition:
+baseline changes the tokens instead of the head: the last line is the strongest induction head on text that does *not*
+repeat. If that were high, the stripe would never have been about repetition.
 """
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    unrelated = torch.cat([tokens[:, :21], repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=4)[:, 1:21]], dim=1)
-    control = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, unrelated)])
-    print(
-        f"induction score of L{reader[0]}H{reader[1]}: {induction[reader]:.3f}, on unrelated tokens {control[reader]:.3f}"
-    )
-    print(f"largest score of any head on unrelated tokens: {control.max():.3f}")
 
 # %% [markdown]
 r"""
@@ -878,15 +860,22 @@ if __name__ == "__main__":
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    def gain_without(model, tokens, removed, length=20):
-        """The copying gain with all `removed` heads zero-ablated at once, by one hook for each."""
+    def second_copy(logits, tokens):
+        """Mean loss on tokens 2..length of the second copy, in nats."""
+        return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
+
+
+    def rise_without(model, tokens, removed):
+        """Rise of that loss with all `removed` heads zero-ablated at once, by one hook for each."""
 
         def silence(z, hook, head):
             z[:, :, head] = 0
             return z
 
         hooks = [(f"blocks.{layer}.attn.hook_z", partial(silence, head=head)) for layer, head in removed]
-        return copying_gain(loss_per_token(model.run_with_hooks(tokens, fwd_hooks=hooks), tokens), length)
+        return second_copy(model.run_with_hooks(tokens, fwd_hooks=hooks), tokens) - second_copy(
+            model(tokens), tokens
+        )
 
 
     def named(places):
@@ -895,8 +884,8 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 The cell above defines how to remove several heads at once. Next you remove each induction head alone, then all of
-them, and as a control as many heads of the same layers without the stripe. Zero-ablating the head with the *strongest*
-stripe, and nothing else: what share of the copying gain is lost?
+them, and as a control heads of the same layers without the stripe. Zero-ablate the head with the *strongest* stripe,
+and nothing else: by what share of the copying gain does the loss on the second copy rise?
 
 - **a** less than a tenth
 - **b** between a tenth and a half
@@ -919,14 +908,14 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     if one_of_several.answered():
         places = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
-        controls = sorted(places, key=lambda place: induction[place].item())[: len(found)]
-        lost = {place: intact - gain_without(course_model, tokens, [place]) for place in found}
-        for place, nats in lost.items():
-            print(f"{named([place]):28} {nats:6.2f} of {intact:.2f} nats lost")
-        print(f"{'sum of these':28} {sum(lost.values()):6.2f}")
+        controls = [place for place in places if place not in found][: len(found)]
+        rises = {place: rise_without(course_model, tokens, [place]) for place in found}
+        for place, nats in rises.items():
+            print(f"{named([place]):28} {nats:6.2f} nats, of a gain of {intact:.2f}")
+        print(f"{'sum of these':28} {sum(rises.values()):6.2f}")
         for name, together in {"all of them at once": found, f"control: {named(controls)}": controls}.items():
-            print(f"{name:28} {intact - gain_without(course_model, tokens, together):6.2f}")
-        share = lost[reader] / intact
+            print(f"{name:28} {rise_without(course_model, tokens, together):6.2f}")
+        share = rises[reader] / intact
         answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
         one_of_several.compare(answer)
 
@@ -935,8 +924,8 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Compare the sum of the single losses with the joint one. If heads did independent work, the two would agree. Where the
-joint loss is far larger, the heads stand in for one another: each alone looks dispensable *because the others are
+Compare the sum of the single effects with the joint one. If heads did independent work, the two would agree. Where the
+joint effect is far larger, the heads stand in for one another: each alone looks dispensable *because the others are
 still there*. "Ablating it hardly matters" is then a statement about the spare parts, not about the part.
 
 All of this was zero ablation. Does the kind matter? The same question with both kinds, for four heads:
@@ -946,11 +935,6 @@ All of this was zero ablation. Does the kind matter? The same question with both
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    def second_copy(logits, tokens):
-        """Mean loss on tokens 2..length of the second copy, in nats."""
-        return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
-
-
     chosen["duplicate token"] = divmod(duplicate.argmax().item(), cfg.n_heads)
     print("rise of the second-copy loss, nats   zero    mean")
     for name, place in chosen.items():
@@ -964,7 +948,7 @@ if __name__ == "__main__":
 r"""
 ## Transplant a head's output
 
-*`patch_head_output` · 15 minutes · difficulty 3 of 5 · 5 points*
+*`patch_head_output` · 15 minutes · difficulty 3 of 5 · 4 points*
 
 Ablation asks what is lost. *Activation patching* asks what one activation can carry. Two runs differ in one respect:
 say, in the **clean** one the pattern repeats, in the **corrupted** one the first copy has been replaced by other
@@ -1023,22 +1007,6 @@ def check_agrees_with_the_reference(student, draw):
 
 if __name__ == "__main__":
     run_check(check_agrees_with_the_reference)
-
-
-# %% tags=["check"]
-def check_leaves_nothing_behind(student, draw):
-    """after the call the model computes what it did before, and the tokens are unchanged"""
-    model = draw.language_model()
-    clean, corrupted = draw.tokens(2, 7, model.cfg.d_vocab), draw.tokens(2, 7, model.cfg.d_vocab)
-    before, intact = clean.clone(), model(clean).clone()
-    layer = draw.integer(0, model.cfg.n_layers - 1)
-    after, logits = student.run(left_behind, student.patch_head_output, model, clean, corrupted, layer, 2)
-    expect_close(after, before, dims="batch pos")
-    expect_close(logits, intact, **LOGITS)
-
-
-if __name__ == "__main__":
-    run_check(check_leaves_nothing_behind)
 
 # %% [markdown]
 r"""
@@ -1203,9 +1171,7 @@ if __name__ == "__main__":
         for layer, head, effect in ranking[:5]:
             print(f"L{layer}H{head}  {effect:6.3f} nats, induction score {induction[layer, head]:.2f}")
         effects = torch.tensor([effect for _, _, effect in sorted(ranking)]).view(cfg.n_layers, cfg.n_heads)
-        plots.plot_by_head(
-            effects, "nats", "second-copy loss: rise on zero ablation (induction heads outlined)", found
-        )
+        plots.plot_by_head(effects, "nats", "rise of the second-copy loss on zero ablation", mark=found)
         top_of_the_ranking.compare(answer)
 
 # %% [markdown]
@@ -1254,30 +1220,34 @@ if __name__ == "__main__":
     print(f"induction heads  {named(suspects)}")
     for layer, head, effect in rank_heads_by_effect(suspect, sixteen):
         print(f"L{layer}H{head}             {effect:6.2f} nats on zero ablation")
+    print(f"all of these     {rise_without(suspect, sixteen, suspects):6.2f} nats")
     titles = [f"L0H{head}" for head in range(suspect.cfg.n_heads)]
     plots.plot_attention(patterns_of(suspect, sixteen)[0][0], titles, length=16)
 
 # %% [markdown]
 r"""
-A large gain, a clean stripe, a large causal effect. By every measure of this chapter, there is an induction head.
+A large gain, clean stripes, and a large joint effect, with each head a spare for the others. By every measure of this
+chapter so far, these are induction heads.
 
 One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
 note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?
 
 - **a** about the same
-- **b** clearly smaller, but a gain
-- **c** no gain at all
+- **b** smaller, but a gain
+- **c** near zero
+- **d** far below zero
 """
 
 # %% tags=["predict"]
 if __name__ == "__main__":
     another_length = predict(
-        answer=None,  # "a" to "c"
+        answer=None,  # "a" to "d"
         confidence=None,  # the probability that you are right, from 0 to 1
         choices=(
             "about the same",
-            "clearly smaller, but a gain",
-            "no gain at all",
+            "smaller, but a gain",
+            "near zero",
+            "far below zero",
         ),
     )
 
@@ -1291,7 +1261,8 @@ if __name__ == "__main__":
                 rows = repeated_tokens(model.cfg.d_vocab, length, 32, model.tokenizer.bos_token_id, seed=7)
                 gain_of[name].append(copying_gain(loss_per_token(model(rows), rows), length))
         ratio = gain_of["course-positional"][lengths.index(12)] / gain_of["course-positional"][lengths.index(16)]
-        answer = ["no gain at all", "clearly smaller, but a gain", "about the same"][(ratio > 0.05) + (ratio > 0.75)]
+        outcomes = ["far below zero", "near zero", "smaller, but a gain", "about the same"]
+        answer = outcomes[(ratio > -0.1) + (ratio > 0.1) + (ratio > 0.75)]
         plots.plot_by_length(gain_of, lengths, "copying gain (nats per token)")
         another_length.compare(answer)
 
@@ -1300,10 +1271,11 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-It never did look for "the token after the previous occurrence". It looks 15 positions back, because in everything it
-was ever trained on, the copy was 16 long and 15 back was the right place. At that one length, *looking for the
-continuation* and *looking 15 back* are the same stripe, so no pattern score, no gain and no ablation at that length
-can tell them apart. All the evidence was sound, and all of it was gathered at a single point.
+It never did look for "the token after the previous occurrence". It goes by position, because in everything it was ever
+trained on the copy was 16 long, and the right place 15 back. With copies nearly as long, it goes on reciting, with
+confidence, what stands in the wrong place. At length 16, *looking for the continuation* and *looking 15 back* are the
+same stripe, so no pattern score, no gain and no ablation at that length can tell them apart. All the evidence was
+sound, and all of it was gathered at a single point.
 
 What tells two explanations apart is an input **on which they disagree**. Make that a habit: state the rival
 explanation, then look for the input that separates them.
@@ -1329,17 +1301,6 @@ Return `True` if the head passes **both** tests at **every** length in `lengths`
 r"""
 <details>
 <summary>Hint 1</summary>
-
-You have all the parts. One failed test at one length settles the matter, and only when every length is through is
-the answer yes.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
 
 In a loop over `lengths`: draw the tokens, `return False` if test 1 fails, compute both losses over the columns
 `length + 1` on, `return False` if the difference is below 0.05. After the loop, `return True`.
