@@ -53,9 +53,7 @@ def check() -> int:
     from mechinterp_course.layout import course_root
 
     if not (course_root() / "autograder").is_dir():
-        raise CourseError(
-            "an installed course has no views to refresh; `mechinterp book build` makes its book"
-        )
+        raise CourseError("an installed course has no views to check: use a checkout")
     paths = stale(course_root())
     print(explain_stale(paths, ()) if paths else "every view is fresh")
     return 1 if paths else 0
