@@ -18,7 +18,6 @@ STYLE = {
     "font.family": "sans-serif",
     "font.size": 9.5,
     "axes.titlesize": 10,
-    "axes.titleweight": "medium",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -57,20 +56,21 @@ def plot_attention(
     neighbours; `length` draws where the second copy of `repeated_tokens` begins.
     """
     with course_style():
-        columns = min(len(titles), 3)
+        columns = len(titles) if len(titles) <= 4 else 3
         rows = -(-len(titles) // columns)
-        figure, grid = plt.subplots(
-            rows, columns, figsize=(WIDTH, 2.65 * rows), squeeze=False, layout="constrained"
-        )
+        size = (WIDTH, rows * (0.9 * WIDTH / columns + 0.35))
+        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
         for axes in grid.flat[len(titles) :]:
             axes.set_visible(False)
         for axes, one, title in zip(grid.flat, pattern, titles, strict=False):
             image = axes.imshow(one.detach().cpu(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
-            axes.set(title=title, xlabel="key position", ylabel="query position")
+            axes.set_title(title, fontsize=8.5)
+            axes.set(xlabel="key position", ylabel="query position")
+            axes.label_outer()
             axes.spines[:].set_visible(False)
             _mark_distance(axes, one.shape[-1], mark)
             _mark_second_copy(axes, length)
-        figure.colorbar(image, ax=grid, label="attention", shrink=0.75, ticks=[0, 0.5, 1])
+        figure.colorbar(image, ax=grid, label="attention", fraction=0.02, aspect=16 * rows, ticks=[0, 0.5, 1])
         plt.close(figure)
     return figure
 
@@ -96,26 +96,31 @@ def plot_loss_by_position(
 
 
 def plot_by_head(
-    values: Float[Tensor, "layer head"], label: str, title: str = "", mark: Sequence[tuple[int, int]] = ()
+    values: Float[Tensor, "layer head"],
+    label: str,
+    title: str = "",
+    mark: Sequence[tuple[int, int]] = (),
+    limit: float | None = None,
 ) -> Figure:
     """Heat map of one number per head, a score or an effect: layers down, heads across.
 
-    Blue is above zero, orange below, on a scale symmetric around zero; the value stands in every cell, and the
-    heads in `mark` are outlined.
+    Blue is above zero and orange below; the scale ends at `limit`, or at the largest value. The value stands
+    in every cell, and the heads in `mark` are outlined.
     """
     with course_style():
         layers, heads = values.shape
         figure, axes = plt.subplots(figsize=(0.72 * heads + 1.9, 0.5 * layers + 1.1), layout="constrained")
-        limit = max(values.abs().max().item(), 1e-6)
-        image = axes.imshow(values.detach().cpu(), cmap=_diverging(), vmin=-limit, vmax=limit, aspect="auto")
+        limit = limit or max(values.abs().max().item(), 1e-6)
+        scale = {"cmap": _diverging(), "vmin": -limit, "vmax": limit}
+        image = axes.imshow(values.detach().cpu(), aspect="auto", **scale)
         _write_values(axes, values, limit)
         for layer, head in mark:
-            axes.add_patch(
-                plt.Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="#23262B", linewidth=1.6)
-            )
+            corner = (head - 0.46, layer - 0.46)
+            axes.add_patch(plt.Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="#23262B", linewidth=1.6))
         axes.set(xlabel="head", ylabel="layer", title=title, xticks=range(heads), yticks=range(layers))
         axes.spines[:].set_visible(False)
-        figure.colorbar(image, ax=axes, label=label, shrink=0.85)
+        bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85)
+        bar.ax.set_ylim(min(0.0, values.min().item()), limit)
         plt.close(figure)
     return figure
 
@@ -131,7 +136,8 @@ def plot_by_length(
         if threshold is not None:
             axes.axhline(threshold, color=GREY, linewidth=1, linestyle="--", label=f"threshold {threshold:g}")
         axes.set(xlabel="length of the repeated copy (tokens)", ylabel=label, xticks=list(lengths))
-        axes.legend(loc="center right")
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        axes.legend(loc="lower right")
         plt.close(figure)
     return figure
 
