@@ -74,12 +74,12 @@ def _read_notebook(text: str, path: str) -> Reading:
 
 MARKER = re.compile(r"^# %%(?P<rest>.*)$", re.MULTILINE)
 TAGS = re.compile(r"tags=(\[[^\]]*\])")
-HEADER = re.compile(r"^# ?\s*(chapter|version): *['\"]?([\w.-]+)['\"]?\s*$", re.MULTILINE)
+HEADER = re.compile(r"^# +mechinterp_course: *(\{.*\}) *$", re.MULTILINE)
 
 
 def _read_script(text: str) -> Reading:
     marks = list(MARKER.finditer(text))
-    about = dict(HEADER.findall(text[: marks[0].start()] if marks else text[:2000]))
+    about = _about(text[: marks[0].start()] if marks else "")
     starts = [(0, "")] + [(mark.end(), mark["rest"]) for mark in marks]
     ends = [mark.start() for mark in marks] + [len(text)]
     cells = []
@@ -91,6 +91,16 @@ def _read_script(text: str) -> Reading:
     if not marks:
         cells = list(_pieces(text))
     return _reading(cells, about.get("chapter"), about.get("version"))
+
+
+def _about(header: str) -> dict:
+    """Return what a script's header says of the chapter it is a view of."""
+    found = HEADER.search(header)
+    try:
+        about = json.loads(found[1]) if found else {}
+    except (ValueError, RecursionError):
+        about = {}
+    return about
 
 
 def _tags(rest: str) -> frozenset[str]:

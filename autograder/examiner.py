@@ -11,7 +11,7 @@ from autograder.manifest import Check, Exercise, Manifest
 from autograder.proxy import Desk, Student
 from autograder.room import Room, Zygote
 from mechinterp_course.checking.draw import Draw, check_seed
-from mechinterp_course.checking.recognition import load_mistakes, named, recognise
+from mechinterp_course.checking.recognition import Transcript, load_mistakes, named, recognise_in_all
 from mechinterp_course.checking.verdict import Diagnosis, NotWritten, Outcome, StudentFault, evaluate
 
 SECONDS_PER_CELL = 10.0
@@ -81,45 +81,55 @@ class Examiner:
         own = Student(desk)
         helped = Student(replace(desk, substitute=self._references(manifest, exercise), failed={}))
         try:
-            return [self._run(manifest, exercise, check, own, helped) for check in exercise.checks]
+            runs = [self._run(manifest, exercise, check, own, helped) for check in exercise.checks]
         finally:
             own.close()
             helped.close()
+        return self._named(manifest, exercise, runs)
 
     def _run(
         self, manifest: Manifest, exercise: Exercise, check: Check, own: Student, helped: Student
-    ) -> Finding:
+    ) -> tuple[Finding, Transcript]:
         """Run a check with the student's own functions; failing that, with the reference for its needs."""
         started = time.perf_counter()
         student, outcome = own, self._evaluate(manifest, exercise, check, own)
         if exercise.needs and outcome.verdict in ("failed", "not_run"):
             student, outcome = helped, self._evaluate(manifest, exercise, check, helped)
-        outcome = self._recognised(manifest, exercise, check, student, outcome)
-        passed_with_help = student is helped and outcome.verdict == "passed"
+        with_help = exercise.needs if student is helped and outcome.verdict == "passed" else ()
         seconds = time.perf_counter() - started
-        return Finding(exercise, check, outcome, seconds, exercise.needs if passed_with_help else ())
+        return Finding(exercise, check, outcome, seconds, with_help), list(student.transcript)
 
     def _evaluate(self, manifest: Manifest, exercise: Exercise, check: Check, student: Student) -> Outcome:
         function = manifest.check_function(check)
-        seed = check_seed(self.seed, full_name(manifest, exercise, check))
+        draw = self._draw(manifest, exercise, check)
 
         def fresh(student: Student, draw: Draw) -> None:
-            student.begin(seed)
+            student.begin(draw.origin)
             function(student, draw)
 
-        return evaluate(fresh, student, Draw(seed, self.device))
+        return evaluate(fresh, student, draw)
 
-    def _recognised(
-        self, manifest: Manifest, exercise: Exercise, check: Check, student: Student, outcome: Outcome
-    ) -> Outcome:
-        """Name the known mistake that the student's code behaved like, if there is one."""
-        if outcome.verdict != "failed":
-            return outcome
+    def _named(
+        self, manifest: Manifest, exercise: Exercise, runs: list[tuple[Finding, Transcript]]
+    ) -> list[Finding]:
+        """Name the known mistake that explains every failed check of an exercise, if one does."""
+        failed = [
+            (
+                manifest.check_function(finding.check),
+                transcript,
+                self._draw(manifest, exercise, finding.check),
+            )
+            for finding, transcript in runs
+            if finding.outcome.verdict == "failed"
+        ]
         mistakes = known_mistakes(manifest.chapter).get(exercise.name, {})
-        seed = check_seed(self.seed, full_name(manifest, exercise, check))
-        draw = Draw(seed, self.device)
-        name = recognise(manifest.check_function(check), exercise.name, mistakes, student.transcript, draw)
-        return Outcome("failed", named(outcome.diagnosis, name, mistakes[name])) if name else outcome
+        name = recognise_in_all(failed, exercise.name, mistakes)
+        if name is None:
+            return [finding for finding, _ in runs]
+        return [_with_mistake(finding, name, mistakes[name]) for finding, _ in runs]
+
+    def _draw(self, manifest: Manifest, exercise: Exercise, check: Check) -> Draw:
+        return Draw(check_seed(self.seed, full_name(manifest, exercise, check)), self.device)
 
     def _room(self, manifest: Manifest, exercise: Exercise) -> Room:
         key = (manifest.chapter, exercise.name)
@@ -130,6 +140,13 @@ class Examiner:
     @staticmethod
     def _references(manifest: Manifest, exercise: Exercise) -> dict[str, str]:
         return {name: manifest.exercise(name).reference for name in exercise.needs}
+
+
+def _with_mistake(finding: Finding, name: str, mistake: Callable) -> Finding:
+    outcome = finding.outcome
+    if outcome.verdict != "failed":
+        return finding
+    return replace(finding, outcome=replace(outcome, diagnosis=named(outcome.diagnosis, name, mistake)))
 
 
 def full_name(manifest: Manifest, exercise: Exercise, check: Check) -> str:

@@ -17,13 +17,13 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from autograder import log, report
-from autograder.cells import Reading, read_source
 from autograder.examiner import Examiner
-from autograder.manifest import chapter_slug, chapters, load_manifest
+from autograder.manifest import chapter_slug, load_manifest
+from autograder.readings import answer_cells, readings_by_chapter
 from autograder.results import grade_rows, results, unreadable, write_grades, write_json, write_whole
 from autograder.room import RoomBroken, Zygote, machine_slowness
 from autograder.sandbox import Tier, probe
-from autograder.submission import Source, Submission, Unreadable, find_submissions
+from autograder.submission import Submission, Unreadable, find_submissions
 from mechinterp_course.errors import CourseError
 
 RUN_FILE, RESULTS_FILE, GRADES_FILE = "run.json", "results.json", "grades.csv"
@@ -166,7 +166,7 @@ def grade_one(examiner: Examiner, batch: Batch, submission: Submission) -> dict:
     started = time.perf_counter()
     about = _about(batch, submission)
     try:
-        readings = _readings(submission, batch.chapter)
+        readings = readings_by_chapter(submission, batch.chapter)
     except Unreadable as problem:
         max_score = load_manifest(batch.chapter).max_score if batch.chapter else 0
         return unreadable(max_score, about, str(problem))
@@ -197,43 +197,6 @@ def _about(batch: Batch, submission: Submission) -> dict:
         "submission_sha256": submission.sha256,
         "manifest_sha256": {},
     }
-
-
-# --- which chapter a file belongs to --------------------------------------------------------------
-
-
-def _readings(submission: Submission, chapter: str | None) -> dict[str, Reading]:
-    """Return the submission's chapters with what was read of each; raises Unreadable when there is none."""
-    if submission.problem:
-        raise Unreadable(submission.problem)
-    found: dict[str, Reading] = {}
-    for source in submission.sources:
-        reading = read_source(source)
-        slug = chapter or _chapter_of(source, reading)
-        if slug and (slug not in found or _more_written(reading, found[slug])):
-            found[slug] = reading
-    if not found:
-        raise Unreadable("no chapter's exercises are in it; name the chapter with --chapter")
-    return dict(sorted(found.items()))
-
-
-def _chapter_of(source: Source, reading: Reading) -> str | None:
-    """Return the chapter from the view's metadata, else from the folder's name, else from the exercises."""
-    known = chapters()
-    for name in (reading.chapter, *Path(source.path).parts):
-        if name in known:
-            return name
-    overlap = {slug: sum(e.name in reading.names for e in load_manifest(slug).exercises) for slug in known}
-    best = max(overlap, key=overlap.__getitem__, default=None)
-    return best if best and overlap[best] else None
-
-
-def _more_written(reading: Reading, other: Reading) -> bool:
-    """Whether more of `reading` is written than of `other`, when a folder holds both views of a chapter."""
-    written = [
-        frozenset().union(*(cell.mentions - cell.stubs for cell in one.cells)) for one in (reading, other)
-    ]
-    return len(written[0]) > len(written[1])
 
 
 # --- keeping what was found ----------------------------------------------------------------------
@@ -284,7 +247,9 @@ def _finish(batch: Batch, found: list[Submission]) -> str:
     batch.results = {s.name: batch.results[s.name] for s in found if s.name in batch.results}
     rows = [row for name, result in batch.results.items() for row in grade_rows(name, result)]
     write_grades(batch.out / GRADES_FILE, rows)
-    written = [batch.out / GRADES_FILE, *report.write_index(batch.out)]
+    answers = {submission.name: answer_cells(submission, batch.chapter) for submission in found}
+    pages = report.write_index(batch.out, answers)
+    written = [batch.out / RUN_FILE, batch.out / GRADES_FILE, *pages]
     return log.append(batch.out, "finished", {"graded": len(batch.results)}, written)
 
 

@@ -39,7 +39,8 @@ def test_an_unclosed_string_ends_with_its_cell():
 
 def test_a_plain_file_that_does_not_parse_is_cut_before_each_definition():
     reading = script(
-        "import torch\n\ndef f():\n    return 1\n\n@torch.no_grad()\ndef g():\n    return (\n\ndef h():\n    return 3\n"
+        "import torch\n\ndef f():\n    return 1\n\n@torch.no_grad()\n"
+        "def g():\n    return (\n\ndef h():\n    return 3\n"
     )
     assert {name for cell in reading.cells if not cell.fault for name in cell.defines} == {"f", "h"}
     assert {name for cell in reading.cells if cell.fault for name in cell.mentions} == {"g"}
@@ -86,6 +87,12 @@ def test_an_untouched_stub_is_told_from_an_attempt(source, stub):
 def test_a_notebook_names_its_chapter_and_version():
     reading = notebook(code("x = 1"), mechinterp_course={"chapter": "ch03_x", "version": "abc"})
     assert (reading.chapter, reading.version) == ("ch03_x", "abc")
+
+
+def test_a_script_names_its_chapter_and_version_in_its_header():
+    header = '# ---\n#   mechinterp_course: {"chapter": "ch03_x", "version": "abc"}\n# ---\n# %%\nx = 1\n'
+    assert (script(header).chapter, script(header).version) == ("ch03_x", "abc")
+    assert script(header.replace("{", "{{")).chapter is None
 
 
 UNREADABLE = {

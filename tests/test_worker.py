@@ -231,7 +231,14 @@ def test_a_given_function_runs_beside_the_students(student):
 
 
 def test_the_reference_can_stand_in_for_a_function_that_others_need(room):
-    source = b"# %%\ndef previous_token_score(p):\n    return 7\n# %%\ndef uses_it(p):\n    return previous_token_score(p)\n"
+    source = b"""
+# %%
+def previous_token_score(p):
+    return 7
+# %%
+def uses_it(p):
+    return previous_token_score(p)
+"""
     cells = read_source(Source("chapter.py", source)).cells
     desk = Desk(room, MANIFEST, EXERCISE, cells, {}, "cpu", 3.0, 3.0)
     desk.substitute["previous_token_score"] = "heads.previous_token_score"
@@ -258,7 +265,7 @@ PRIVATE = {
 @needs_t2
 @pytest.mark.parametrize("path", PRIVATE.values(), ids=PRIVATE)
 def test_private_files_cannot_be_read(student, path):
-    with pytest.raises(StudentFault, match="PermissionError|FileNotFoundError"):
+    with pytest.raises(StudentFault, match=r"PermissionError|FileNotFoundError"):
         student.read(str(path))
 
 

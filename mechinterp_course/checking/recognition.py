@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +58,20 @@ def recognise(
         with seeded_generators(draw.origin):
             outcome = evaluate(check, student, draw.restart())
         if outcome.verdict == "failed" and same_transcript(student.transcript, transcript):
+            return name
+    return None
+
+
+def recognise_in_all(
+    failed: Sequence[tuple[Callable, Transcript, Draw]], exercise: str, mistakes: Mistakes
+) -> str | None:
+    """Return the first mistake that behaves as the student did in every failed check, None if none does.
+
+    `failed` holds each failed check with the student's transcript in it and the check's draw.
+    """
+    for name, mistake in mistakes.items():
+        one = {name: mistake}
+        if failed and all(recognise(check, exercise, one, said, draw) for check, said, draw in failed):
             return name
     return None
 
