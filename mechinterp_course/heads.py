@@ -75,7 +75,7 @@ def is_induction_head(
     is not enough: a head that looks back a fixed distance passes at that distance and at no other.
     """
     for length in lengths:
-        tokens = repeated_tokens(model.cfg.d_vocab, length, ROWS, bos, seed)
+        tokens = repeated_tokens(model.cfg.d_vocab, length, ROWS, bos, seed).to(model.cfg.device)
         if (layer, head) not in find_induction_heads(model, tokens, threshold):
             return False
         intact = second_copy_loss(model(tokens), tokens)

@@ -36,7 +36,7 @@ LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how logits are compared:
 def repeats(draw, model, longest=16, batch=4):
     """Repeated tokens over a model's vocabulary, of a length drawn from 8 to `longest`."""
     length, start = draw.integer(8, longest), model.tokenizer.bos_token_id
-    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed())
+    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed()).to(draw.device)
 
 
 def is_matrix(value):
@@ -669,7 +669,7 @@ def ablate_head(
         raise ValueError(f"unknown kind of ablation: {kind}")
 
     def replace(z, hook):
-        others = torch.arange(z.shape[2]) != head
+        others = torch.arange(z.shape[2], device=z.device) != head
         constant = z.mean(dim=(0, 1), keepdim=True) if kind == "mean" else torch.zeros_like(z)
         return torch.where(others[:, None], z, constant)
 
@@ -1063,7 +1063,8 @@ explanation, then look for the input that separates them."""
 r"""## A detector that is harder to fool
 
 Return `True` if the head passes **both** tests at **every** length in `lengths`, else `False`. At each length, draw
-`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`); then
+`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`), and put
+them on its device (`model.cfg.device`); then
 
 1. *it looks*: its induction score is at least `threshold`;
 2. *it matters*: zero-ablating it raises the mean loss on tokens $2 \dots$ `length` of the second copy by at least
@@ -1096,7 +1097,8 @@ def is_induction_head(
         ablated, intact = (loss_per_token(logits, tokens)[:, length + 1 :].mean() for logits in runs)
         return (ablated - intact).item() >= 0.05
 
-    batches = [repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed) for length in lengths]
+    d_vocab, device = model.cfg.d_vocab, model.cfg.device
+    batches = [repeated_tokens(d_vocab, length, 32, bos, seed).to(device) for length in lengths]
     return all(looks(tokens) and matters(tokens) for tokens in batches)
     # END SOLUTION
 
@@ -1105,7 +1107,7 @@ def is_induction_head(
 def by_effect(model, length):
     """The heads with an induction score above 0.4, and the others, each by falling effect of ablation."""
     start = model.tokenizer.bos_token_id
-    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0)
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0).to(model.cfg.device)
     found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
     places = [row[:2] for row in ranking]
     return [place for place in places if place in found], [place for place in places if place not in found]

@@ -277,7 +277,7 @@ def previous_token_score__share_of_argmax(pattern):
 
     The scores are multiples of 1 / (batch * (n - 1)).
     """
-    query = torch.arange(1, pattern.shape[-1])
+    query = torch.arange(1, pattern.shape[-1], device=pattern.device)
     return (pattern[:, :, 1:].argmax(-1) == query - 1).float().mean((0, -1))
 
 
@@ -831,7 +831,7 @@ def _ranking(
 
 def _passes(model, layer, head, bos, lengths, threshold, seed, sign=1, smallest_effect=0.05):
     for length in lengths:
-        tokens = repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed)
+        tokens = repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed).to(model.cfg.device)
         runs = ablate_head(model, tokens, layer, head), model(tokens)
         ablated, intact = (loss_per_token(logits, tokens)[:, length + 1 :].mean().item() for logits in runs)
         if (layer, head) not in find_induction_heads(model, tokens, threshold):

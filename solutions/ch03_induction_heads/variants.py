@@ -55,7 +55,7 @@ def loss_per_token__in_double(logits, tokens):
 
 def loss_per_token__loops(logits, tokens):
     batch, pos, _ = logits.shape
-    loss = torch.zeros(batch, pos - 1, dtype=logits.dtype)
+    loss = torch.zeros(batch, pos - 1, dtype=logits.dtype, device=logits.device)
     for row in range(batch):
         for i in range(pos - 1):
             shifted = logits[row, i] - logits[row, i].max()
@@ -88,7 +88,7 @@ def copying_gain__in_double(loss, length):
 
 def previous_token_score__loops(pattern):
     batch, heads, n, _ = pattern.shape
-    scores = torch.zeros(heads, dtype=pattern.dtype)
+    scores = torch.zeros(heads, dtype=pattern.dtype, device=pattern.device)
     for head in range(heads):
         values = [pattern[row, head, query, query - 1] for row in range(batch) for query in range(1, n)]
         scores[head] = torch.stack(values).mean()
@@ -97,7 +97,7 @@ def previous_token_score__loops(pattern):
 
 def previous_token_score__mask(pattern):
     n = pattern.shape[-1]
-    stripe = torch.diag(torch.ones(n - 1, dtype=pattern.dtype), -1)
+    stripe = torch.diag(torch.ones(n - 1, dtype=pattern.dtype, device=pattern.device), -1)
     return einsum(pattern, stripe, "b h q k, q k -> h") / (len(pattern) * (n - 1))
 
 
@@ -113,7 +113,7 @@ def induction_score__loops(pattern, length):
         for query in range(length + 1, 2 * length + 1):
             total += pattern[:, head, query, query - length + 1].sum().item()
         scores.append(total / (len(pattern) * length))
-    return torch.tensor(scores, dtype=pattern.dtype)
+    return torch.tensor(scores, dtype=pattern.dtype, device=pattern.device)
 
 
 def induction_score__diagonal_of_a_block(pattern, length):
@@ -123,7 +123,9 @@ def induction_score__diagonal_of_a_block(pattern, length):
 
 def induction_score__gather(pattern, length):
     second = pattern[:, :, length + 1 :]
-    key = torch.arange(2, length + 2).view(1, 1, length, 1).expand(*second.shape[:3], 1)
+    key = (
+        torch.arange(2, length + 2, device=pattern.device).view(1, 1, length, 1).expand(*second.shape[:3], 1)
+    )
     return second.gather(3, key).squeeze(3).mean((0, 2))
 
 
@@ -175,7 +177,7 @@ def ablate_head__mask(model, tokens, layer, head, kind="zero"):
         weight = 1.0
     else:
         raise ValueError("zero or mean")
-    kept = torch.ones(model.cfg.n_heads)
+    kept = torch.ones(model.cfg.n_heads, device=model.cfg.device)
     kept[head] = 0
 
     def edit(z, hook):
@@ -218,7 +220,7 @@ def patch_head_output__row_by_row(model, clean, corrupted, layer, head):
 def patch_head_output__both_runs_in_one_batch(model, clean, corrupted, layer, head):
     def edit(z, hook):
         good, bad = z.chunk(2)
-        mixed = torch.where((torch.arange(z.shape[2]) == head)[:, None], good, bad)
+        mixed = torch.where((torch.arange(z.shape[2], device=z.device) == head)[:, None], good, bad)
         return torch.cat([good, mixed])
 
     hooks = [(f"blocks.{layer}.attn.hook_z", edit)]
@@ -262,7 +264,7 @@ def rank_heads_by_effect__by_hand(model, tokens):
 
 def is_induction_head__early_exit(model, layer, head, bos, lengths=(8, 12, 16, 24), threshold=0.4, seed=0):
     for length in lengths:
-        tokens = repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed)
+        tokens = repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed).to(model.cfg.device)
         if (layer, head) not in find_induction_heads(model, tokens, threshold):
             return False
         second = slice(length + 1, 2 * length)
@@ -273,7 +275,8 @@ def is_induction_head__early_exit(model, layer, head, bos, lengths=(8, 12, 16, 2
 
 
 def is_induction_head__effect_first(model, layer, head, bos, lengths=(8, 12, 16, 24), threshold=0.4, seed=0):
-    batches = [repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed) for length in sorted(lengths)]
+    device, d_vocab = model.cfg.device, model.cfg.d_vocab
+    batches = [repeated_tokens(d_vocab, length, 32, bos, seed).to(device) for length in sorted(lengths)]
     effects = [
         (loss_per_token(ablate_head(model, rows, layer, head), rows) - loss_per_token(model(rows), rows))[
             :, rows.shape[1] // 2 + 1 :
@@ -288,7 +291,7 @@ def is_induction_head__effect_first(model, layer, head, bos, lengths=(8, 12, 16,
 def is_induction_head__own_score(model, layer, head, bos, lengths=(8, 12, 16, 24), threshold=0.4, seed=0):
     verdict = True
     for length in lengths:
-        rows = repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed)
+        rows = repeated_tokens(model.cfg.d_vocab, length, 32, bos, seed).to(model.cfg.device)
         logits, cache = model.run_with_cache(rows)
         score = induction_score(cache["pattern", layer], length)[head].item()
         losses = [loss_per_token(each, rows) for each in (ablate_head(model, rows, layer, head), logits)]
