@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+import torch
+
 from autograder.cells import Reading
 from autograder.manifest import Check, Exercise, Manifest
 from autograder.proxy import Desk, Student
@@ -44,13 +46,20 @@ class Examiner:
     slowness: float = 1.0
     rooms: dict[tuple[str, str], Room] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        torch.set_num_threads(1)  # as in the workers, so that both sides round alike
+
     def examine(
-        self, manifest: Manifest, reading: Reading, on_check: Callable[[Finding], None] = lambda finding: None
+        self,
+        manifest: Manifest,
+        reading: Reading,
+        on_check: Callable[[Finding], None] = lambda finding: None,
+        only: str | None = None,
     ) -> list[Finding]:
-        """Return a finding for every check of the chapter, in the manifest's order."""
+        """Return a finding for every check of the chapter, or of the `only` exercise, in manifest order."""
         deadly: dict[int, StudentFault] = {}
         findings = []
-        for exercise in manifest.exercises:
+        for exercise in manifest.exercises if only is None else [manifest.exercise(only)]:
             for finding in self._examine_exercise(manifest, exercise, reading, deadly):
                 findings.append(finding)
                 on_check(finding)

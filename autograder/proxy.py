@@ -198,6 +198,8 @@ class Student:
     def _value(self, message: dict, buffers: list[bytearray]) -> Any:
         if message.get("op") == "seeded":
             return None
+        if message.get("op") == "broken":
+            raise RoomBroken(str(message.get("message"))[:300])
         if message.get("op") != "value":
             raise fault_from(message)
         try:

@@ -22,6 +22,10 @@ from autograder.codec import NotAValue, decode, encode
 MESSAGE_LENGTH = 600
 
 
+class RoomFault(Exception):
+    """Something of ours failed in the worker, which is not the student's doing."""
+
+
 def serve(grader: Channel, job: dict) -> None:
     """Run the job's cells, then answer the grader's calls until it hangs up."""
     room = Workroom(grader, device=job["device"])
@@ -153,8 +157,13 @@ class Workroom:
         if key not in self.models:
             order = data["head_order"]
             order = None if order is None else tuple(map(tuple, order))
-            load = _library("models.load_language_model")
-            self.models[key] = load(data["name"], device=self.device, head_order=order)
+            try:
+                load = _library("models.load_language_model")
+                self.models[key] = load(data["name"], device=self.device, head_order=order)
+            except (MemoryError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                raise RoomFault(f"{data['name']} can't be loaded in a worker: {error}") from error
         return self.models[key]
 
 

@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -114,11 +113,8 @@ class CheckingSession:
 
     def _examine(self, chapter: str, exercise: Exercise, reading: Reading) -> list["Finding"]:
         """Return the findings on one exercise, and note them for `mechinterp progress`."""
-        whole = load_manifest(chapter)
-        kept = tuple(e for e in whole.exercises if e.name in (exercise.name, *exercise.needs))
         with busy(f"checking {exercise.name}"):
-            found = self._examiner.examine(replace(whole, exercises=kept), reading)
-        findings = [finding for finding in found if finding.exercise.name == exercise.name]
+            findings = self._examiner.examine(load_manifest(chapter), reading, only=exercise.name)
         notes, facts = self.folder.notes(), exercise_facts(chapter, exercise, findings)
         notes["exercises"][f"{chapter}.{exercise.name}"] = {key: facts[key] for key in ("state", "score")}
         self.folder.note(notes)
