@@ -59,11 +59,12 @@ print(f"{cfg.n_layers} layers, {cfg.n_heads} heads in each, d_model {cfg.d_model
 r"""`course-gpt2` has the architecture of GPT-2 and is small enough for a laptop. Everything below also runs on the real
 one: put `load_language_model("gpt2")` in the cell above, and only the figures change.
 
-Start with the recital. Twelve tokens are drawn blindly from the vocabulary, so no text on earth had a reason to
-contain them in this order. The model reads them once, gets the first three again as a cue, and goes on by itself."""
+Start with the recital. Twelve tokens are drawn at random from the vocabulary (the seed was picked for words that are
+pleasant to read), so no text had a reason to contain them in this order. The model reads them once, gets the first
+three again as a cue, and goes on by itself."""
 
 # %% tags=["demo"]
-line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(1))
+line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(917))
 text = torch.cat([torch.tensor([bos]), line, line[:3]])
 for _ in range(9):
     likeliest = course_model(text[None])[0, -1].argmax()
@@ -239,8 +240,9 @@ def check_prices_known_bets(student, draw):
 
 # %% [markdown] tags=["predict"] name="first_copy" choices=["well below a uniform guess", "within 5 % of a uniform guess", "above a uniform guess"]
 r"""You are about to plot the loss at every position of repeated tokens. Begin with the first copy, where nothing can be
-copied yet. A uniform guess over the vocabulary would cost $\log d_\text{vocab}$ nats a token. The model was trained
-on English-like text in which a few words are very common. Where does its mean loss on the first copy lie?"""
+copied yet. A uniform guess over the vocabulary would cost $\log d_\text{vocab}$ nats a token. The model was trained on
+simple English, in which a few words are very common, and on rows of random tokens that repeat. Where does its mean loss
+on the first copy lie?"""
 
 # %% tags=["demo"]
 tokens = repeated_tokens(cfg.d_vocab, length=25, batch=32, bos=bos, seed=0)
@@ -253,11 +255,11 @@ plots.plot_loss_by_position(loss, length=25)
 
 # %% [markdown]
 r"""That cliff is the phenomenon. Look at where it stands: not at the first token of the second copy, which nothing
-announces, but one or two tokens later, once there is something to match.
+announces, but at the one after it, as soon as there is something to match.
 
-Look at the level before the cliff, too. Being well informed about English is no advantage on random tokens: the
-model spends its probability on the words it knows to be common. This is why a loss means little without a
-*baseline* beside it, and why the number to quote is a difference."""
+Look at the level before the cliff, too. On the first copy there is nothing to be known, and the best that anyone can do
+is a uniform guess. A model that knows only English would do worse than that, by betting on common words; this one has
+seen such rows. A loss means little without such a *baseline* beside it, so the number to quote is a difference."""
 
 # %% [markdown] exercise="copying_gain" minutes=8 difficulty=1 reference="metrics.copying_gain"
 r"""## The gap as one number
@@ -303,7 +305,7 @@ def check_knows_simple_gains(student, draw):
     expect_close(student.copying_gain(loss, length), float(length))
 
 
-# %% [markdown] tags=["predict"] name="shuffled_copy" choices=["almost all of it", "some of it", "almost none of it"]
+# %% [markdown] tags=["predict"] name="shuffled_copy" choices=["most of it", "some of it", "about none of it", "less than none: new tokens would be predicted better"]
 r"""A gain needs a control. If the second half were *new* random tokens, any gain would be an artefact of position. And
 if it held the *same tokens in shuffled order*, what remained would be due to knowing which tokens are in play,
 without knowing what follows what. How much of the gain survives shuffling?"""
@@ -320,13 +322,20 @@ gains = {name: copying_gain(loss, 25) for name, loss in losses.items()}
 for name, gain in gains.items():
     print(f"{name:22} gain {gain:6.2f} nats per token")
 kept = gains["same tokens, shuffled"] / gains["same order"]
-answer = ["almost none of it", "some of it", "almost all of it"][(kept > 0.1) + (kept > 0.8)]
+outcomes = [
+    "less than none: new tokens would be predicted better",
+    "about none of it",
+    "some of it",
+    "most of it",
+]
+answer = outcomes[(kept > -0.1) + (kept > 0.1) + (kept > 0.5)]
 plots.plot_loss_by_position(losses, length=25)
 
 # %% [markdown]
 r"""The three curves say what the ability is. With new tokens nothing happens at the second half, so position alone is no
-help. Shuffled, most of the gain is gone, so it is not a bag of recent words. It takes the *order*: what the model
-uses is "after this token came that one".
+help. Shuffled, the gain does not shrink, it turns into a loss: the model is *worse* off than with tokens it has never
+seen. It sees *fern* again, and bets nearly everything on the token that came after *fern* the first time. So it does
+not merely keep a bag of recent words. It uses the order, "after this token came that one", and it trusts it blindly.
 
 That is all one can know from outside. Many different machines would draw the same curve, among them one that you
 will meet at the end of this chapter. Now we open the box.
@@ -612,27 +621,44 @@ Replacing it *by what* is a choice, and the answer depends on it. **Zero ablatio
 the rest of the model has perhaps never met. **Mean ablation** writes the head's own average: it removes what the head
 says about *this* position and leaves what it always says. We name the kind next to every number.
 
-### A worked example: silencing an MLP
+### A worked example: taking away an MLP
 
 A *hook* is a function that receives an activation during a run and may return another in its place.
 `run_with_hooks` attaches it for one run only."""
 
 
 # %% tags=["demo"]
-def logits_without_mlp(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int) -> Tensor:
-    """Logits with the output of one MLP zero-ablated."""
+def logits_without_mlp(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int, kind: str
+) -> Tensor:
+    """Logits with the output of one MLP replaced by zeros, or by its mean over batch and positions."""
 
-    def silence(mlp_out, hook):
-        return torch.zeros_like(mlp_out)
+    def replace(mlp_out, hook):
+        mean = mlp_out.mean(dim=(0, 1), keepdim=True).expand_as(mlp_out)
+        return mean if kind == "mean" else torch.zeros_like(mlp_out)
 
-    return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", silence)])
+    return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", replace)])
 
 
-intact = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
-print(f"intact          gain {intact:5.2f} nats")
+def second_copy(logits, tokens):
+    """Mean loss on tokens 2..length of the second copy, in nats."""
+    return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
+
+
+print(f"second-copy loss, intact  {second_copy(course_model(tokens), tokens):6.2f} nats")
 for layer in range(cfg.n_layers):
-    gain = copying_gain(loss_per_token(logits_without_mlp(course_model, tokens, layer), tokens), 20)
-    print(f"without MLP {layer}   gain {gain:5.2f} nats (zero ablation)")
+    losses = [
+        second_copy(logits_without_mlp(course_model, tokens, layer, kind), tokens)
+        for kind in ("zero", "mean")
+    ]
+    print(f"without MLP {layer}: zero ablation {losses[0]:5.2f}, mean ablation {losses[1]:5.2f}")
+
+# %% [markdown]
+r"""Look at the last MLP. By zero ablation it hardly matters for copying; by mean ablation it matters a great deal. Nothing
+is wrong with either number. They answer different questions: how the rest gets along without this MLP, and how it gets
+along with an MLP that says the same thing everywhere, which can be worse than silence. There is no such thing as *the*
+effect of a component, only the effect of replacing it by something ([Miller et al.
+2024](https://arxiv.org/abs/2407.08734))."""
 
 # %% [markdown] exercise="ablate_head" minutes=15 difficulty=3 reference="patching.ablate_head"
 r"""## Take one head away
@@ -734,13 +760,8 @@ def check_refuses_other_kinds(student, draw):
 
 
 # %% tags=["demo"]
-def second_copy(logits, tokens):
-    """Mean loss on tokens 2..length of the second copy, in nats."""
-    return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
-
-
 def rise_without(model, tokens, removed):
-    """Rise of that loss with all `removed` heads zero-ablated at once, by one hook for each."""
+    """Rise of the second-copy loss with all `removed` heads zero-ablated at once, by one hook for each."""
 
     def silence(z, hook, head):
         z[:, :, head] = 0
@@ -762,27 +783,29 @@ them, and as a control heads of the same layers without the stripe. Zero-ablate 
 and nothing else: by what share of the copying gain does the loss on the second copy rise?"""
 
 # %% tags=["demo"]
+gain = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
 places = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
 controls = [place for place in places if place not in found][: len(found)]
 rises = {place: rise_without(course_model, tokens, [place]) for place in found}
 for place, nats in rises.items():
-    print(f"{named([place]):28} {nats:6.2f} nats, of a gain of {intact:.2f}")
+    print(f"{named([place]):28} {nats:6.2f} nats, of a gain of {gain:.2f}")
 print(f"{'sum of these':28} {sum(rises.values()):6.2f}")
 for name, together in {"all of them at once": found, f"control: {named(controls)}": controls}.items():
     print(f"{name:28} {rise_without(course_model, tokens, together):6.2f}")
-share = rises[reader] / intact
+share = rises[reader] / gain
 answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
 
 # %% [markdown]
-r"""Compare the sum of the single effects with the joint one. If heads did independent work, the two would agree. Where the
-joint effect is far larger, the heads stand in for one another: each alone looks dispensable *because the others are
-still there*. "Ablating it hardly matters" is then a statement about the spare parts, not about the part.
+r"""Each head alone takes away more than half of the gain, and the control does nothing. But compare the sum of the single
+effects with the joint one. If the heads did independent work, the two would agree. Here the sum is larger, larger than
+the whole gain: copying needs *both*, so each gets the blame for what only the two together can do. The opposite happens
+as well, and you will meet it: parts that stand in for one another each look dispensable *because the others are still
+there*. A single ablation is a statement about a part in the company it keeps.
 
-All of this was zero ablation. Does the kind matter? The same question with both kinds, for four heads:"""
+For the MLPs, the kind of ablation decided the answer. Does it for these heads?"""
 
 
 # %% tags=["demo"]
-chosen["duplicate token"] = divmod(duplicate.argmax().item(), cfg.n_heads)
 print("rise of the second-copy loss, nats   zero    mean")
 for name, place in chosen.items():
     losses = [
@@ -790,6 +813,9 @@ for name, place in chosen.items():
     ]
     rises = [f"{loss - second_copy(course_model(tokens), tokens):7.3f}" for loss in losses]
     print(f"L{place[0]}H{place[1]}  {name:26}", *rises)
+
+# %% [markdown]
+r"""For these heads the two kinds agree, which makes the claim stronger: whatever one puts in their place, copying breaks."""
 
 # %% [markdown] tags=["interview"] name="which_ablation"
 r"""A colleague says: "I zero-ablated the head and the loss rose by 0.4 nats, so it is responsible for 0.4 nats." What
@@ -895,9 +921,9 @@ answer = outcomes[restored > 0.5][destroyed > 0.5]
 # %% [markdown]
 r"""The two directions ask different questions, and the previous-token head shows how different. What it writes is a
 note, "*fern* came before me". Spoil the notes, and the induction heads find nothing. But put right notes into a first
-copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens. The head is **necessary** here,
-and by itself it is not **sufficient**. Whoever denoises only would have missed it
-([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255))."""
+copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens: the share restored is negative.
+The head is **necessary** here, and by itself it is not **sufficient**. Whoever denoises only might have called it
+harmful ([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255))."""
 
 # %% [markdown] exercise="rank_heads_by_effect" minutes=12 difficulty=3 needs=["ablate_head", "loss_per_token"] reference="patching.rank_heads_by_effect"
 r"""## Ask every head
@@ -989,12 +1015,17 @@ effects = torch.tensor([effect for _, _, effect in sorted(ranking)]).view(cfg.n_
 plots.plot_by_head(effects, "nats", "rise of the second-copy loss on zero ablation", mark=found)
 
 # %% [markdown]
-r"""Pattern and effect give two rankings, and the places where they part are the interesting ones. A head with a large
-effect and no stripe does something the copying depends on, in another way than by looking at the right token. A head
-with a stripe and little effect may be a spare, or may look without speaking.
+r"""Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
+without any induction stripe: the previous-token head, on whose notes everything rests. Below the induction heads come
+the other heads of layer 0, with sizeable effects and no stripe that we have looked for. Do they carry something that
+copying needs? Or does the MLP above them, without which nothing works, merely expect them to be there? These numbers
+can't say.
 
-Keep the limits in mind. Everything here was measured on one model, trained once, on strings of random tokens unlike
-most of what it reads. And zero ablation puts heads into a state they are never in."""
+Keep the limits in mind. All this is one model, trained once, on strings of random tokens. And `course-gpt2` had help:
+in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have just
+found them to look (its card, `mechinterp models card course-gpt2`, says how). Induction heads also form unaided, in
+larger models and longer training ([Olsson et al. 2022](https://arxiv.org/abs/2209.11895)). But *that* there are two of
+them here, and in which layer, is no discovery about nature."""
 
 # %% [markdown] tags=["rubric"] name="weigh_the_evidence"
 r"""## In your own words
@@ -1031,8 +1062,8 @@ titles = [f"L0H{head}" for head in range(suspect.cfg.n_heads)]
 plots.plot_attention(patterns_of(suspect, sixteen)[0][0], titles, length=16)
 
 # %% [markdown] tags=["predict"] name="another_length" choices=["about the same", "smaller, but a gain", "near zero", "far below zero"]
-r"""A large gain, clean stripes, and a large joint effect, with each head a spare for the others. By every measure of this
-chapter so far, these are induction heads.
+r"""A large gain, clean stripes, a large joint effect. (The single effects are small: here are the heads that stand in for one
+another.) By every measure of this chapter so far, these are induction heads.
 
 One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
 note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?"""
