@@ -5,10 +5,13 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from autograder.submission import Source, Unreadable
 from mechinterp_course.checking.verdict import NotWritten, StudentFault
 
+MAX_CELLS = 1000
+MAX_CODE = 1 << 20  # characters of a script; a notebook may be larger, for its outputs
 NOT_RUN = frozenset({"demo", "check", "given", "predict", "rubric", "interview", "hint"})
 
 
@@ -57,16 +60,11 @@ def _read_notebook(text: str, path: str) -> Reading:
     cells = []
     for number, raw in enumerate(raw_cells, start=1):
         if isinstance(raw, dict) and raw.get("cell_type") == "code":
-            tags = (raw.get("metadata") or {}).get("tags") or []
-            source = raw.get("source") or ""
+            about_cell, source = raw.get("metadata"), raw.get("source") or ""
+            tags = about_cell.get("tags") if isinstance(about_cell, dict) else None
+            tags = frozenset(map(str, tags)) if isinstance(tags, list) else frozenset()
             source = "".join(map(str, source)) if isinstance(source, list) else str(source)
-            cells.append(
-                (
-                    f"cell {number}",
-                    source,
-                    frozenset(map(str, tags)) if isinstance(tags, list) else frozenset(),
-                )
-            )
+            cells.append((f"cell {number}", source, tags))
     about = metadata.get("mechinterp_course") if isinstance(metadata, dict) else None
     about = about if isinstance(about, dict) else {}
     return _reading(cells, about.get("chapter"), about.get("version"))
@@ -79,6 +77,8 @@ HEADER = re.compile(r"^# +mechinterp_course: *(\{.*\}) *$", re.MULTILINE)
 
 def _read_script(text: str) -> Reading:
     marks = list(MARKER.finditer(text))
+    if len(text) > MAX_CODE or len(marks) > MAX_CELLS:
+        raise Unreadable(f"it has more than {MAX_CELLS} cells or {MAX_CODE >> 20} MB of code")
     about = _about(text[: marks[0].start()] if marks else "")
     starts = [(0, "")] + [(mark.end(), mark["rest"]) for mark in marks]
     ends = [mark.start() for mark in marks] + [len(text)]
@@ -107,25 +107,35 @@ def _tags(rest: str) -> frozenset[str]:
     found = TAGS.search(rest)
     try:
         return frozenset(map(str, json.loads(found[1]))) if found else frozenset()
-    except ValueError:
+    except (ValueError, RecursionError):
         return frozenset()
 
 
 def _pieces(text: str) -> Iterable[tuple[str, str, frozenset[str]]]:
-    """Yield a file without cell markers whole if it parses, else cut before each top-level definition."""
-    if _parse(text) is not None:
-        yield "the file", text, frozenset()
-        return
-    starts = [match.start() for match in re.finditer(r"^(?:@|def |class |async def )", text, re.MULTILINE)]
-    starts = [start for start in starts if not re.search(r"^@.*\n\Z", text[:start], re.MULTILINE)]
-    for start, end in zip([0, *starts], [*starts, len(text)], strict=True):
-        yield "the file", "\n" * text.count("\n", 0, start) + text[start:end], frozenset()
+    """Yield a file without cell markers in pieces: each top-level definition, and what stands between two."""
+    lines = text.splitlines(keepends=True)
+    cuts = sorted({0, *_definition_borders(text), len(lines)})
+    for start, end in pairwise(cuts):
+        yield "the file", "\n" * start + "".join(lines[start:end]), frozenset()
+
+
+def _definition_borders(text: str) -> set[int]:
+    """Return the lines before which to cut: around definitions where the text parses, else before each."""
+    tree = _parse(text)
+    if tree is not None:
+        nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        starts = {min([node.lineno, *(part.lineno for part in node.decorator_list)]) - 1 for node in nodes}
+        return starts | {node.end_lineno for node in nodes}
+    lines = text.splitlines()
+    begins = [number for number, line in enumerate(lines) if re.match(r"@|def |class |async def ", line)]
+    return {number for number in begins if not (number and lines[number - 1].startswith("@"))}
 
 
 def _reading(cells: Iterable[tuple[str, str, frozenset[str]]], chapter: object, version: object) -> Reading:
-    kept = tuple(
-        _cell(label, source) for label, source, tags in cells if not tags & NOT_RUN and source.strip()
-    )
+    code = [(label, source) for label, source, tags in cells if not tags & NOT_RUN and source.strip()]
+    if len(code) > MAX_CELLS:
+        raise Unreadable(f"it has more than {MAX_CELLS} cells of code")
+    kept = tuple(_cell(label, source) for label, source in code)
     names = frozenset().union(*(cell.mentions for cell in kept))
     return Reading(kept, str(chapter) if chapter else None, str(version) if version else None, names)
 
@@ -145,8 +155,9 @@ def _cell(label: str, source: str) -> Cell:
 
 
 def without_magics(source: str) -> str:
-    """Return the source with IPython's magics and shell lines blanked, line numbers kept."""
-    return re.sub(r"^[ \t]*[%!?].*$", "", source, flags=re.MULTILINE)
+    """Return the source with IPython's magics, shell lines and questions blanked, line numbers kept."""
+    plain = re.sub(r"^(?:[%!?].*|\w+\s*=\s*[%!].*|.*\?\??[ \t]*)$", "", source, flags=re.MULTILINE)
+    return plain if _parse(plain) is not None else re.sub(r"^[ \t]+[%!].*$", "", plain, flags=re.MULTILINE)
 
 
 def _parse(source: str) -> ast.Module | None:
@@ -172,9 +183,10 @@ def _is_stub(node: ast.FunctionDef | ast.ClassDef) -> bool:
     if isinstance(node, ast.ClassDef):
         methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
         return bool(methods) and all(map(_is_stub, methods))
-    body = [
-        part
-        for part in node.body
-        if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+    constants = [
+        part for part in node.body if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
     ]
-    return len(body) == 1 and isinstance(body[0], ast.Raise) and "NotImplementedError" in ast.dump(body[0])
+    body = [part for part in node.body if part not in constants]
+    raised = body[0].exc if len(body) == 1 and isinstance(body[0], ast.Raise) else None
+    raised = raised.func if isinstance(raised, ast.Call) else raised
+    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"

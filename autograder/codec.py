@@ -22,7 +22,7 @@ DTYPES = {
     )
 }  # fmt: skip
 ARRAY_KINDS = "fiub"  # NumPy: floats, signed and unsigned integers, booleans
-MAX_DEPTH = 20
+MAX_DEPTH, MAX_AXES = 20, 32
 
 Buffers = list[bytes]
 
@@ -51,7 +51,7 @@ def encode(value: Any, buffers: Buffers, refer: Callable[[Any], dict], depth: in
     if isinstance(value, list | tuple | set | frozenset):
         name = next(base.__name__ for base in (list, tuple, set, frozenset) if isinstance(value, base))
         return {"k": name, "v": [encode(item, buffers, refer, depth + 1) for item in value]}
-    if kind is dict:
+    if isinstance(value, dict):
         pairs = [[encode(part, buffers, refer, depth + 1) for part in pair] for pair in value.items()]
         return {"k": "dict", "v": pairs}
     if kind in (torch.dtype, torch.device, slice, type(...)):
@@ -141,7 +141,7 @@ def _encode_tensor(value: torch.Tensor, buffers: Buffers) -> dict:
 
 def _decode_tensor(data: dict, buffers: list[bytearray], device: str) -> torch.Tensor:
     dtype, shape, raw = DTYPES[data["dtype"]], [int(size) for size in data["shape"]], buffers[data["blob"]]
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(raw):
+    if len(shape) > MAX_AXES or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(raw):
         raise NotAValue("a tensor whose bytes don't match its shape")
     flat = torch.frombuffer(raw, dtype=dtype) if len(raw) else torch.empty(0, dtype=dtype)
     value = flat.reshape(shape)

@@ -10,14 +10,11 @@ import torch
 
 from autograder.cells import Reading
 from autograder.manifest import Check, Exercise, Manifest
-from autograder.proxy import Desk, Student
-from autograder.room import Room, Zygote
+from autograder.proxy import SECONDS_PER_CALL, SECONDS_PER_CELL, Desk, Student
+from autograder.room import Room, RoomBroken, Zygote
 from mechinterp_course.checking.draw import Draw, check_seed
 from mechinterp_course.checking.recognition import Transcript, load_mistakes, named, recognise_in_all
 from mechinterp_course.checking.verdict import Diagnosis, NotWritten, Outcome, StudentFault, evaluate
-
-SECONDS_PER_CELL = 10.0
-SECONDS_PER_CALL = 10.0
 
 known_mistakes = cache(load_mistakes)
 
@@ -74,9 +71,18 @@ class Examiner:
     def _examine_exercise(
         self, manifest: Manifest, exercise: Exercise, reading: Reading, deadly: dict[int, StudentFault]
     ) -> list[Finding]:
-        absent = not_written(exercise.name, reading)
-        if absent is not None:
-            return [Finding(exercise, check, absent, 0.0) for check in exercise.checks]
+        outcome = not_written(exercise.name, reading)
+        if outcome is None:
+            try:
+                return self._run_checks(manifest, exercise, reading, deadly)
+            except RoomBroken as error:
+                self._drop_room(manifest, exercise)
+                outcome = Outcome("grader_error", Diagnosis("grader_error", str(error)))
+        return [Finding(exercise, check, outcome, 0.0) for check in exercise.checks]
+
+    def _run_checks(
+        self, manifest: Manifest, exercise: Exercise, reading: Reading, deadly: dict[int, StudentFault]
+    ) -> list[Finding]:
         desk = Desk(
             room=self._room(manifest, exercise),
             manifest=manifest,
@@ -94,6 +100,8 @@ class Examiner:
         finally:
             own.close()
             helped.close()
+        if any(finding.outcome.verdict == "grader_error" for finding, _ in runs):
+            self._drop_room(manifest, exercise)
         return self._named(manifest, exercise, runs)
 
     def _run(
@@ -113,7 +121,7 @@ class Examiner:
         draw = self._draw(manifest, exercise, check)
 
         def fresh(student: Student, draw: Draw) -> None:
-            student.begin(draw.origin)
+            student.begin(draw.student_seed)
             function(student, draw)
 
         return evaluate(fresh, student, draw)
@@ -145,6 +153,12 @@ class Examiner:
         if key not in self.rooms:
             self.rooms[key] = self.zygote.open_room(exercise.withhold, library_modules(manifest))
         return self.rooms[key]
+
+    def _drop_room(self, manifest: Manifest, exercise: Exercise) -> None:
+        """Close a room that something went wrong in; the next submission gets a new one."""
+        room = self.rooms.pop((manifest.chapter, exercise.name), None)
+        if room is not None:
+            room.close()
 
     @staticmethod
     def _references(manifest: Manifest, exercise: Exercise) -> dict[str, str]:

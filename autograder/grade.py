@@ -20,18 +20,27 @@ from autograder import log, report
 from autograder.examiner import Examiner
 from autograder.manifest import chapter_slug, load_manifest
 from autograder.readings import answer_cells, readings_by_chapter
-from autograder.results import grade_rows, results, unreadable, write_grades, write_json, write_whole
+from autograder.results import (
+    grade_rows,
+    results,
+    unreadable,
+    versions,
+    write_grades,
+    write_json,
+    write_whole,
+)
 from autograder.room import RoomBroken, Zygote, machine_slowness
-from autograder.sandbox import Tier, probe
+from autograder.sandbox import Limits, Tier, probe
 from autograder.submission import Submission, Unreadable, find_submissions
 from mechinterp_course.errors import CourseError
 
+CPU_SECONDS = 120  # of one worker, on a machine of usual speed
 RUN_FILE, RESULTS_FILE, GRADES_FILE = "run.json", "results.json", "grades.csv"
 
 
 @dataclass(frozen=True)
 class Event:
-    """Progress: `kind` is started, check, graded or resumed; `done` of `total` submissions are finished."""
+    """Progress: `kind` is check, graded or resumed; `done` of `total` submissions are finished."""
 
     kind: str
     name: str = ""
@@ -108,18 +117,16 @@ def grade_batch(
 
 
 def choose_device(device: str) -> str:
-    """Return "cpu" or "cuda"; "auto" takes the accelerator when there is one."""
+    """Return "cpu" or "cuda". "auto" is the CPU: the embedded models are small, and every machine has one."""
     if device not in ("cpu", "cuda", "auto"):
         raise CourseError(f"no device {device!r}; choose cpu, cuda or auto")
-    if device == "cpu":
+    if device != "cuda":
         return "cpu"
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    if device == "cuda":
+    if not torch.cuda.is_available():
         raise CourseError("no CUDA device here; use --device cpu")
-    return "cpu"
+    return "cuda"
 
 
 def _grade_all(batch: Batch, found: list[Submission], jobs: int) -> None:
@@ -128,7 +135,8 @@ def _grade_all(batch: Batch, found: list[Submission], jobs: int) -> None:
     if not pending:
         return
     slowness = machine_slowness()
-    with Zygote(batch.tier, batch.device) as zygote, ThreadPoolExecutor(jobs) as pool:
+    limits = Limits(cpu_seconds=round(CPU_SECONDS * slowness))
+    with Zygote(batch.tier, batch.device, limits) as zygote, ThreadPoolExecutor(jobs) as pool:
         examiners = [
             Examiner(zygote, batch.seed, batch.device, slowness) for _ in range(min(jobs, len(pending)))
         ]
@@ -139,6 +147,9 @@ def _grade_all(batch: Batch, found: list[Submission], jobs: int) -> None:
         try:
             for future in _as_they_end(futures):
                 _record(batch, futures[future], future.result())
+        except BaseException:
+            zygote.stop()  # rooms and workers die with it, so that no thread is left waiting for one
+            raise
         finally:
             for future in futures:
                 future.cancel()
@@ -211,20 +222,35 @@ def _kept_seed(out: Path) -> int | None:
 
 
 def _resume(batch: Batch, submission: Submission) -> bool:
-    """Take over a complete result of the same files, the same checks and the same seed."""
+    """Take over a complete, sealed result of the same files, checks, seed, device and versions."""
+    path = batch.out / submission.name / RESULTS_FILE
     try:
-        result = json.loads((batch.out / submission.name / RESULTS_FILE).read_text(encoding="utf8"))
-        extra = result["extra_data"]
-        expected = {slug: load_manifest(slug).sha256 for slug in extra["manifest_sha256"]}
-        same = extra["submission_sha256"] == submission.sha256 and extra["manifest_sha256"] == expected
-        same = same and extra["complete"] and batch.resumable
+        result = json.loads(path.read_text(encoding="utf8"))
+        same = batch.resumable and result["extra_data"] == result["extra_data"] | {
+            "complete": True,
+            "submission_sha256": submission.sha256,
+            "manifest_sha256": _manifests(submission, batch.chapter),
+            "device": batch.device,
+            "isolation": batch.tier.name,
+            "versions": versions(),
+        }
     except (OSError, ValueError, KeyError, TypeError, CourseError):
         return False
-    if same:
-        batch.results[submission.name] = result
-        batch.done += 1
-        _tell(batch, "resumed", submission.name, result)
-    return bool(same)
+    if not same or not log.is_sealed(batch.out, path):
+        return False
+    batch.results[submission.name] = result
+    batch.done += 1
+    _tell(batch, "resumed", submission.name, result)
+    return True
+
+
+def _manifests(submission: Submission, chapter: str | None) -> dict[str, str]:
+    """Return the hash of each manifest that the submission would be graded against now."""
+    try:
+        slugs = readings_by_chapter(submission, chapter)
+    except Unreadable:
+        slugs = {}
+    return {slug: load_manifest(slug).sha256 for slug in slugs}
 
 
 def _record(batch: Batch, submission: Submission, result: dict) -> None:
@@ -245,12 +271,16 @@ def _tell(batch: Batch, kind: str, name: str, result: dict) -> None:
 def _finish(batch: Batch, found: list[Submission]) -> str:
     """Write the table and the report of what is graded so far, seal them, and return the log's head."""
     batch.results = {s.name: batch.results[s.name] for s in found if s.name in batch.results}
-    rows = [row for name, result in batch.results.items() for row in grade_rows(name, result)]
+    rows = [row for path in sorted(batch.out.glob(f"*/{RESULTS_FILE}")) for row in _rows(path)]
     write_grades(batch.out / GRADES_FILE, rows)
     answers = {submission.name: answer_cells(submission, batch.chapter) for submission in found}
     pages = report.write_index(batch.out, answers)
     written = [batch.out / RUN_FILE, batch.out / GRADES_FILE, *pages]
     return log.append(batch.out, "finished", {"graded": len(batch.results)}, written)
+
+
+def _rows(path: Path) -> list[dict]:
+    return grade_rows(path.parent.name, json.loads(path.read_text(encoding="utf8")))
 
 
 @contextmanager

@@ -121,10 +121,22 @@ def _head_problems(entries: list[dict], head: str | None) -> list[str]:
     return [f"{LOG_NAME} does not contain this head: its tail was cut or the whole log was rewritten"]
 
 
+def is_sealed(folder: Path, file: Path) -> bool:
+    """Return whether the batch's log is sound and the file is as the log last sealed it."""
+    try:
+        entries = list(_chain((folder / LOG_NAME).read_bytes()))
+        return _sealed(entries).get(file.relative_to(folder).as_posix()) == file_sha256(file)
+    except (OSError, _BrokenChain):
+        return False
+
+
+def _sealed(entries: list[dict]) -> dict[str, str]:
+    """Return the last sealed hash of every file that the log names."""
+    return {name: sha256 for entry in entries for name, sha256 in entry["files"].items()}
+
+
 def _file_problems(folder: Path, entries: list[dict]) -> Iterator[str]:
-    sealed: dict[str, str] = {}
-    for entry in entries:
-        sealed |= entry["files"]
+    sealed = _sealed(entries)
     for name, sha256 in sorted(sealed.items()):
         path = folder / name
         if not path.is_file():

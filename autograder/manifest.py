@@ -36,7 +36,6 @@ class Exercise:
     needs: tuple[str, ...]
     reference: str
     withhold: tuple[str, ...]
-    forbid: tuple[str, ...]
     points: float
     ids: dict[str, str]
     stub: str
@@ -102,7 +101,7 @@ def load_manifest(name: str) -> Manifest:
 
 def _exercise(data: dict[str, Any]) -> Exercise:
     names = Exercise.__dataclass_fields__
-    lists = {name: tuple(data[name]) for name in ("needs", "withhold", "forbid", "hints")}
+    lists = {name: tuple(data[name]) for name in ("needs", "withhold", "hints")}
     checks = tuple(
         Check(**{name: part[name] for name in Check.__dataclass_fields__}) for part in data["checks"]
     )

@@ -15,6 +15,8 @@ from autograder.manifest import Exercise, Manifest
 from autograder.room import Room, RoomBroken, Worker
 from mechinterp_course.checking.verdict import NOT_WRITTEN_KINDS, NotWritten, Observation, StudentFault
 
+SECONDS_PER_CELL = SECONDS_PER_CALL = 10.0  # on a machine of usual speed
+
 PLAIN_WORDS = {
     "memory": "it asked for more memory than a submission may use",
     "output": "it printed or wrote more than a submission may",
@@ -45,7 +47,11 @@ class Desk:
         """Return a worker that has run the cells, skipping the deadly ones."""
         while True:
             worker = self.room.hire(self._job())
-            fault = self._watch_cells(worker)
+            try:
+                fault = self._watch_cells(worker)
+            except BaseException:
+                worker.end()
+                raise
             if fault is None:
                 return worker
 
@@ -70,31 +76,32 @@ class Desk:
 
     def _watch_cells(self, worker: Worker) -> StudentFault | None:
         """Follow the cells until the worker is ready; a fault is remembered and the worker let go."""
-        current = -1
+        current, last = -1, (-1, False)
         while True:
             try:
                 message, _ = worker.channel.receive(self.seconds_per_cell)
+                step = (self._index(message), message.get("op") == "cell_failed")
+                if message.get("op") == "ready" and isinstance(message.get("defined"), list):
+                    self.defined = frozenset(map(str, message["defined"]))
+                    return None
+                if step <= last:  # at most two messages for a cell, in order: the rest is not ours
+                    raise ChannelClosed("messages of its own")
             except DeadlinePassed:
                 worker.end()
-                seconds = round(self.seconds_per_cell)
-                fault = StudentFault(
-                    "timeout", f"this cell did not finish within {seconds} s", self._label(current)
-                )
+                text = f"this cell did not finish within {SECONDS_PER_CELL:g} s"
+                return self._deadly(current, StudentFault("timeout", text, self._label(current)))
             except ChannelClosed:
-                fault = StudentFault("crashed", f"while this cell ran, {worker.end()}", self._label(current))
-            else:
-                if message.get("op") == "ready":
-                    self.defined = frozenset(map(str, message.get("defined", ())))
-                    return None
-                if message.get("op") == "cell":
-                    current = self._index(message)
-                elif message.get("op") == "cell_failed":
-                    self.failed[self._index(message)] = fault_from(message)
-                continue
-            if current in self.deadly or current < 0:
-                raise RoomBroken(f"the worker ended before it ran a cell: {fault.message}")
-            self.deadly[current] = fault
-            return fault
+                text = f"while this cell ran, {worker.end()}"
+                return self._deadly(current, StudentFault("crashed", text, self._label(current)))
+            current, last = step[0], step
+            if step[1]:
+                self.failed[current] = fault_from(message)
+
+    def _deadly(self, index: int, fault: StudentFault) -> StudentFault:
+        if index in self.deadly or index < 0:
+            raise RoomBroken(f"the worker ended before it ran a cell: {fault.message}")
+        self.deadly[index] = fault
+        return fault
 
     def _index(self, message: dict) -> int:
         index = message.get("index")
@@ -141,7 +148,9 @@ class Student:
         """Call what `target` describes and return its value; note it in the transcript."""
         raw: list[bytes] = []
         self._hire()
-        if target["k"] == "answer" and (fault := self._desk.fault_of(target["name"])):
+        wanted = [part.name for part in (*args, *kwargs.values()) if isinstance(part, Answer)]
+        wanted += [target["name"]] if target["k"] == "answer" else []
+        for fault in filter(None, map(self._desk.fault_of, wanted)):
             self.transcript.append((name, fault))
             raise fault
         request = {
@@ -187,8 +196,7 @@ class Student:
             message, buffers = worker.channel.receive(self._desk.seconds_per_call)
         except DeadlinePassed:
             self.close()
-            seconds = round(self._desk.seconds_per_call)
-            raise StudentFault("timeout", f"the call did not return within {seconds} s") from None
+            raise StudentFault("timeout", f"the call did not return within {SECONDS_PER_CALL:g} s") from None
         except ChannelClosed:
             ending = worker.end()
             self._worker = None
@@ -205,8 +213,10 @@ class Student:
         try:
             self.last = _observation(message.get("seen") or {})
             return decode(message["value"], buffers, self._resolve, self._desk.device)
-        except (NotAValue, KeyError, TypeError, ValueError) as error:
+        except NotAValue as error:
             raise StudentFault("not_a_value", f"what came back is not a value: {error}") from error
+        except Exception as error:  # the message is the student's to forge
+            raise StudentFault("not_a_value", "what came back is not a value") from error
 
     def _resolve(self, data: dict) -> "Remote":
         if data["k"] != "remote" or type(data["id"]) is not int:
@@ -258,6 +268,9 @@ class Remote:
 
     def __eq__(self, other: object) -> bool:
         raise TypeError("a reference can't be compared: fetch it first")
+
+    def __repr__(self) -> str:
+        return f"<{self.type_name}>"
 
     __hash__ = None
 

@@ -1,6 +1,7 @@
 """The grader's side of the process tree: start the zygote, open a room per exercise, hire workers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,13 +9,13 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from autograder.channel import Channel, ChannelClosed, DeadlinePassed, channel_pair
 from autograder.sandbox import Limits, Tier
-from autograder.withhold import remove_library, write_library
+from autograder.withhold import write_library
 from mechinterp_course.errors import CourseError
 from mechinterp_course.layout import PACKAGE
 
@@ -29,7 +30,6 @@ SYSTEM_FOLDERS = (
     "/etc/ld.so.cache",
     "/dev/urandom",
 )
-ACCELERATOR_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/proc/driver/nvidia")
 
 
 class RoomBroken(Exception):
@@ -66,6 +66,10 @@ class Zygote:
         self._process.wait()
         self._folder.cleanup()
 
+    def stop(self) -> None:
+        """Kill the process; its rooms and workers die with it."""
+        self._process.kill()
+
     def open_room(self, withheld: Iterable[str], modules: Iterable[str]) -> "Room":
         """Return a room whose library lacks the `withheld` functions and has imported `modules`."""
         with self._turn:
@@ -78,9 +82,10 @@ class Zygote:
             setup = {
                 "folder": str(folder.resolve()),
                 "modules": [f"mechinterp_course.{name}" for name in modules],
-                "readable": [str(path) for path in readable_paths(folder, self.device)],
+                "readable": [str(path) for path in readable_paths(folder)],
+                "devices": [] if self.device == "cpu" else list(map(str, Path("/dev").glob("nvidia*"))),
                 "tier": self.tier.name,
-                "limits": asdict(self.limits),
+                "limits": asdict(self.limits if self.device == "cpu" else replace(self.limits, memory=None)),
             }
             self._channel.send(setup, handles=[theirs.socket.fileno()])
             theirs.close()
@@ -120,15 +125,22 @@ class Room:
         """Fork a worker for `job`."""
         scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=self.folder))
         ours, theirs = channel_pair()
-        self.channel.send(job | {"op": "hire", "scratch": str(scratch)}, handles=[theirs.socket.fileno()])
+        answer = self.ask(job | {"op": "hire", "scratch": str(scratch)}, [theirs.socket.fileno()])
         theirs.close()
-        message, _ = self.channel.receive(60.0)
-        return Worker(ours, self, message["pid"], scratch)
+        return Worker(ours, self, answer["pid"], scratch)
+
+    def ask(self, request: dict, handles: Sequence[int] = ()) -> dict:
+        """Send a request and return the room's answer."""
+        try:
+            self.channel.send(request, handles=handles)
+            return self.channel.receive(60.0)[0]
+        except (ChannelClosed, DeadlinePassed) as error:
+            raise RoomBroken("the room's process went away") from error
 
     def close(self) -> None:
         """End the room and delete its library."""
         self.channel.close()
-        remove_library(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass
@@ -144,11 +156,10 @@ class Worker:
     def end(self) -> str:
         """Kill the process if it still runs; return in words how it ended."""
         if self.ended is None:
+            self.ended = "it ended with its room"
             self.channel.close()
-            self.room.channel.send({"op": "reap", "pid": self.pid})
-            message, _ = self.room.channel.receive(60.0)
-            self.ended = _ending(message["status"])
-            remove_library(self.scratch)
+            self.ended = _ending(self.room.ask({"op": "reap", "pid": self.pid})["status"])
+            shutil.rmtree(self.scratch, ignore_errors=True)
         return self.ended
 
 
@@ -164,12 +175,10 @@ def machine_slowness() -> float:
     return max(1.0, (time.perf_counter() - started) / 0.08)
 
 
-def readable_paths(library: Path, device: str) -> list[Path]:
+def readable_paths(library: Path) -> list[Path]:
     """Return what a worker may read: Python and its packages except ours, the room's library, the weights."""
     python = sysconfig.get_paths()
     roots = {python[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | set(SYSTEM_FOLDERS)
-    if device != "cpu":
-        roots |= set(ACCELERATOR_FILES)
     allowed = [path for root in sorted(roots) for path in _all_but_ours(Path(root).resolve())]
     return [*allowed, library / "mechinterp_course", PACKAGE / "data"]
 

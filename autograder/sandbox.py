@@ -25,9 +25,13 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker may use. Bytes and seconds; `memory` is on top of what the room already maps."""
+    """What one worker may use, in bytes and seconds.
 
-    memory: int = 3072 * MIB
+    `memory` is on top of what the room already maps; None, for an accelerator, whose driver reserves more
+    addresses than there is memory.
+    """
+
+    memory: int | None = 3072 * MIB
     cpu_seconds: int = 120
     file_bytes: int = 8 * MIB
     open_files: int = 64
@@ -46,14 +50,17 @@ class Tier:
         return self.name == "T2"
 
 
-def confine(readable: Sequence[Path], scratch: Path, limits: Limits, tier: Tier) -> None:
+def confine(
+    readable: Sequence[Path], scratch: Path, limits: Limits, tier: Tier, devices: Sequence[Path] = ()
+) -> None:
     """Restrict this process for good: it can't be undone, and children inherit it.
 
-    `readable` are the files and folders it may read, `scratch` the one folder it may write to.
+    `readable` are the files and folders it may read, `scratch` the one folder it may write to, `devices` the
+    accelerator's files.
     """
     _limit_resources(limits)
     if tier.strong:
-        _restrict_files(readable, scratch)
+        _restrict_files(readable, scratch, devices)
         _filter_system_calls()
 
 
@@ -89,12 +96,12 @@ def _limit_resources(limits: Limits) -> None:
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
     }
-    if sys.platform == "linux":
+    if sys.platform == "linux" and limits.memory is not None:
         wanted[resource.RLIMIT_AS] = _mapped_bytes() + limits.memory
     for name, value in wanted.items():
         # a limit the platform refuses (macOS and RLIMIT_NOFILE) leaves the others in force
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(name, (value, value))
+            resource.setrlimit(name, (value, value + (name == resource.RLIMIT_CPU)))
 
 
 def _mapped_bytes() -> int:
@@ -118,7 +125,7 @@ def landlock_version() -> int:
     return max(0, _libc().syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
 
 
-def _restrict_files(readable: Sequence[Path], scratch: Path) -> None:
+def _restrict_files(readable: Sequence[Path], scratch: Path, devices: Sequence[Path]) -> None:
     version = landlock_version()
     rights = _ALL_FIRST_VERSION
     rights |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
@@ -128,7 +135,8 @@ def _restrict_files(readable: Sequence[Path], scratch: Path) -> None:
     ruleset = _call(_LANDLOCK_CREATE_RULESET, attributes[:size], ctypes.c_size_t(size), ctypes.c_uint32(0))
     for path in readable:
         _allow(ruleset, path, (_EXECUTE | _READ_FILE | _READ_DIR) & rights)
-    _allow(ruleset, Path("/dev/null"), (_READ_FILE | _WRITE_FILE) & rights)
+    for path in (Path("/dev/null"), *devices):
+        _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEV) & rights)
     _allow(ruleset, scratch, rights & ~_EXECUTE)
     _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
@@ -180,6 +188,7 @@ _REFUSED = {
     "pidfd_getfd": (438, 438),
     "pidfd_send_signal": (424, 424),
     "kill": (62, 129),
+    "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
     "keyctl": (250, 219),
@@ -192,6 +201,7 @@ _REFUSED = {
     "prlimit64": (302, 261),
 }
 _CLONE = (56, 220)
+_TGKILL = (234, 131)
 _CLONE3 = (435, 435)
 _SECCOMP = (317, 277)
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -230,6 +240,14 @@ def _filter_program() -> list[tuple[int, int, int, int]]:
     for numbers in _REFUSED.values():
         if numbers[column] is not None:
             lines += [(_JUMP_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _REFUSE | errno.EPERM)]
+    # a thread may signal its own process (abort does), but no other
+    lines += [
+        (_JUMP_EQUAL, 0, 4, _TGKILL[column]),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        (_JUMP_EQUAL, 1, 0, os.getpid()),
+        (_RETURN, 0, 0, _REFUSE | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     # glibc starts threads with clone3 and falls back to clone, whose flags a filter can read
     lines += [(_JUMP_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)]
     lines += [
@@ -288,8 +306,13 @@ _FORBIDDEN = {
     "see processes": lambda: os.listdir("/proc"),
     "open a socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
     "signal its parent": lambda: os.kill(os.getppid(), 0),
+    "signal its parent's thread": lambda: _call(_TGKILL[_column()], os.getppid(), os.getppid(), 0),
     "start a process": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {}),
 }
+
+
+def _column() -> int:
+    return _ARCHITECTURES[platform.machine()][0]
 
 
 def _libc() -> ctypes.CDLL:

@@ -4,6 +4,7 @@ A submission is a folder laid out like `chapters/`, one `chapter.py` or `chapter
 """
 
 import hashlib
+import os
 import stat
 import zipfile
 from collections import Counter
@@ -66,7 +67,7 @@ def find_submissions(paths: Iterable[Path]) -> list[Submission]:
 
 def submission_name(path: Path) -> str:
     """Return the folder's name; for a file its stem, or its parent's name if the stem is `chapter`."""
-    path = path.resolve()
+    path = Path(os.path.abspath(path))  # a link keeps its own name
     if path.is_dir():
         return path.name
     return path.parent.name if path.stem == "chapter" else path.stem
@@ -81,8 +82,9 @@ def _read_submission(path: Path) -> Submission:
             sources = _zip_sources(path)
         else:
             sources = [Source(path.name, _read_limited(path))]
-    except (OSError, zipfile.BadZipFile, Unreadable, RuntimeError, NotImplementedError) as error:
-        return Submission(name, (), f"{path.name} can't be read: {error}")
+    except Exception as error:  # whatever a damaged file makes a library raise is the file's problem
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return Submission(name, (), f"{path.name} can't be read: {reason}")
     problem = None if sources else f"{path.name} holds no chapter.py or chapter.ipynb"
     return Submission(name, tuple(sorted(sources, key=lambda source: source.path)), problem)
 

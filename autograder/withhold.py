@@ -1,7 +1,6 @@
 """The library as a room may see it: the same source, with the body of the exercise's answer cut out."""
 
 import ast
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,14 +25,9 @@ def write_library(folder: Path, withheld: Iterable[str]) -> None:
     (folder / "mechinterp_course" / "data").symlink_to(PACKAGE / "data", target_is_directory=True)
 
 
-def remove_library(folder: Path) -> None:
-    """Delete what `write_library` wrote."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def cut_out(source: str, withheld: frozenset[str]) -> str:
     """Return `source` with each withheld function's body replaced by one that raises."""
-    lines = source.splitlines()
+    lines = source.split("\n")
     for function, name in reversed(list(_functions(ast.parse(source)))):
         if name in withheld:
             first = (
@@ -47,7 +41,7 @@ def cut_out(source: str, withheld: frozenset[str]) -> str:
                 f"{indent}from mechinterp_course.errors import WithheldAnswer",
                 f"{indent}raise WithheldAnswer({message!r})",
             ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _functions(tree: ast.Module) -> Iterable[tuple[ast.FunctionDef, str]]:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from autograder.channel import Channel, ChannelClosed
@@ -92,13 +93,15 @@ def _fork(grader: Channel, child_main) -> int:
         grader.close()
         child_main()
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
 
 def _enter_library(folder: Path, modules: list[str]) -> None:
-    """Make `folder` the only place our library is found in, and import it from there."""
-    sys.path[:] = [str(folder), *(entry for entry in sys.path if not (Path(entry) / OUR_PACKAGE).is_dir())]
+    """Make `folder` the first place our library is looked for, and import it from there."""
+    sys.path.insert(0, str(folder))
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
     for name in modules:
@@ -127,8 +130,8 @@ def _become_worker(handle: int, setup: dict, job: dict) -> None:
     tempfile.tempdir = str(scratch)
     _redirect(scratch / "output.txt")
     _close_all_but(handle)
-    readable = [Path(path) for path in setup["readable"]]
-    confine(readable, scratch, Limits(**setup["limits"]), Tier(setup["tier"]))
+    readable, devices = ([Path(path) for path in setup[name]] for name in ("readable", "devices"))
+    confine(readable, scratch, Limits(**setup["limits"]), Tier(setup["tier"]), devices)
     worker.serve(Channel(socket.socket(fileno=handle)), job)
 
 

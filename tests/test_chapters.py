@@ -73,7 +73,7 @@ def run(check: Check, answer: Callable, seed: int) -> tuple[Outcome, LocalStuden
     student = LocalStudent({**names, check.exercise: answer})
     draw = Draw(check_seed(seed, f"{slug}.{check.exercise}.{check.name}"))
     function = names[f"check_{check.name}"]
-    with seeded_generators(draw.origin):
+    with seeded_generators(draw.student_seed):
         return evaluate(function, student, draw), student, draw, function
 
 
@@ -150,6 +150,6 @@ def test_a_known_mistake_is_rejected_and_named(exercise, mistake):
         outcome, student, draw, function = run(check, known[mistake], seed=0)
         assert outcome.verdict in ("passed", "failed"), outcome
         if outcome.verdict == "failed":
-            with seeded_generators(draw.origin):
+            with seeded_generators(draw.student_seed):
                 names[check.name] = recognise(function, exercise.name, known, student.transcript, draw)
     assert set(names.values()) - {None} == {mistake}, names

@@ -136,7 +136,7 @@ def test_a_mistake_that_draws_at_random_meets_the_generator_that_the_student_met
         LocalStudent({"previous_token_score": lambda pattern: torch.rand(pattern.shape[1])}),
         Draw(11),
     )
-    with seeded_generators(draw.origin):
+    with seeded_generators(draw.student_seed):
         evaluate(check_agrees, student, draw)
     assert (
         recognise(check_agrees, "previous_token_score", {"guesses": guesses}, student.transcript, draw)

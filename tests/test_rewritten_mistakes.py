@@ -39,7 +39,7 @@ def judge(slug: str, name: str, function) -> tuple[bool, str | None]:
     for check in exercise.checks:
         draw = Draw(check_seed(3, f"{slug}.{exercise.name}.{check.name}"))
         student = LocalStudent({exercise.name: function})
-        with seeded_generators(draw.origin):
+        with seeded_generators(draw.student_seed):
             outcome = evaluate(manifest.check_function(check), student, draw)
         if outcome.verdict != "passed":
             failed.append((manifest.check_function(check), student.transcript, draw))

@@ -120,7 +120,8 @@ def test_the_filter_refuses_every_listed_call_and_allows_the_rest(machine, monke
     listed = {numbers[column] for numbers in sandbox._REFUSED.values()} - {None}
     results = {number: run_filter(program, number, architecture) for number in range(460)}
     refused = {number for number, result in results.items() if result != sandbox._ALLOW}
-    assert refused == listed | {sandbox._CLONE[column], sandbox._CLONE3[column]}
+    assert refused == listed | {sandbox._CLONE[column], sandbox._CLONE3[column], sandbox._TGKILL[column]}
+    assert run_filter(program, sandbox._TGKILL[column], architecture, os.getpid()) == sandbox._ALLOW
     assert run_filter(program, sandbox._CLONE[column], architecture, sandbox._CLONE_THREAD) == sandbox._ALLOW
     assert run_filter(program, 0, architecture ^ 1) == sandbox._KILL_PROCESS
 

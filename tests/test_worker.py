@@ -18,7 +18,7 @@ def twice(function, x):
     return function(function(x))
 """
 EXERCISE = Exercise(
-    "induction_score", "", 1, 1, (), "heads.induction_score", ("induction_score",), (), 1, {}, "", (), ()
+    "induction_score", "", 1, 1, (), "heads.induction_score", ("induction_score",), 1, {}, "", (), ()
 )
 MANIFEST = Manifest("ch00_test", "", "", "", (GIVEN,), (EXERCISE,))
 

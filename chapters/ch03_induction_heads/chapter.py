@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "d042f215d033", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "32877c66f652", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `d042f215d033`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `32877c66f652`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -54,7 +54,7 @@ LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how logits are compared:
 def repeats(draw, model, longest=16, batch=4):
     """Repeated tokens over a model's vocabulary, of a length drawn from 8 to `longest`."""
     length, start = draw.integer(8, longest), model.tokenizer.bos_token_id
-    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed())
+    return token_world.repeated_tokens(model.cfg.d_vocab, length, batch, start, draw.seed()).to(draw.device)
 
 
 def is_matrix(value):
@@ -79,13 +79,14 @@ r"""
 `course-gpt2` has the architecture of GPT-2 and is small enough for a laptop. Everything below also runs on the real
 one: put `load_language_model("gpt2")` in the cell above, and only the figures change.
 
-Start with the recital. Twelve tokens are drawn blindly from the vocabulary, so no text on earth had a reason to
-contain them in this order. The model reads them once, gets the first three again as a cue, and goes on by itself.
+Start with the recital. Twelve tokens are drawn at random from the vocabulary (the seed was picked for words that are
+pleasant to read), so no text had a reason to contain them in this order. The model reads them once, gets the first
+three again as a cue, and goes on by itself.
 """
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(1))
+    line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(917))
     text = torch.cat([torch.tensor([bos]), line, line[:3]])
     for _ in range(9):
         likeliest = course_model(text[None])[0, -1].argmax()
@@ -270,8 +271,9 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 You are about to plot the loss at every position of repeated tokens. Begin with the first copy, where nothing can be
-copied yet. A uniform guess over the vocabulary would cost $\log d_\text{vocab}$ nats a token. The model was trained
-on English-like text in which a few words are very common. Where does its mean loss on the first copy lie?
+copied yet. A uniform guess over the vocabulary would cost $\log d_\text{vocab}$ nats a token. The model was trained on
+simple English, in which a few words are very common, and on rows of random tokens that repeat. Where does its mean loss
+on the first copy lie?
 
 - **a** well below a uniform guess
 - **b** within 5 % of a uniform guess
@@ -308,11 +310,11 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 That cliff is the phenomenon. Look at where it stands: not at the first token of the second copy, which nothing
-announces, but one or two tokens later, once there is something to match.
+announces, but at the one after it, as soon as there is something to match.
 
-Look at the level before the cliff, too. Being well informed about English is no advantage on random tokens: the
-model spends its probability on the words it knows to be common. This is why a loss means little without a
-*baseline* beside it, and why the number to quote is a difference.
+Look at the level before the cliff, too. On the first copy there is nothing to be known, and the best that anyone can do
+is a uniform guess. A model that knows only English would do worse than that, by betting on common words; this one has
+seen such rows. A loss means little without such a *baseline* beside it, so the number to quote is a difference.
 
 </details>
 """
@@ -367,20 +369,22 @@ A gain needs a control. If the second half were *new* random tokens, any gain wo
 if it held the *same tokens in shuffled order*, what remained would be due to knowing which tokens are in play,
 without knowing what follows what. How much of the gain survives shuffling?
 
-- **a** almost all of it
+- **a** most of it
 - **b** some of it
-- **c** almost none of it
+- **c** about none of it
+- **d** less than none: new tokens would be predicted better
 """
 
 # %% tags=["predict"]
 if __name__ == "__main__":
     shuffled_copy = predict(
-        answer=None,  # "a" to "c"
+        answer=None,  # "a" to "d"
         confidence=None,  # the probability that you are right, from 0 to 1
         choices=(
-            "almost all of it",
+            "most of it",
             "some of it",
-            "almost none of it",
+            "about none of it",
+            "less than none: new tokens would be predicted better",
         ),
     )
 
@@ -398,7 +402,13 @@ if __name__ == "__main__":
         for name, gain in gains.items():
             print(f"{name:22} gain {gain:6.2f} nats per token")
         kept = gains["same tokens, shuffled"] / gains["same order"]
-        answer = ["almost none of it", "some of it", "almost all of it"][(kept > 0.1) + (kept > 0.8)]
+        outcomes = [
+            "less than none: new tokens would be predicted better",
+            "about none of it",
+            "some of it",
+            "most of it",
+        ]
+        answer = outcomes[(kept > -0.1) + (kept > 0.1) + (kept > 0.5)]
         plots.plot_loss_by_position(losses, length=25)
         shuffled_copy.compare(answer)
 
@@ -408,8 +418,9 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 The three curves say what the ability is. With new tokens nothing happens at the second half, so position alone is no
-help. Shuffled, most of the gain is gone, so it is not a bag of recent words. It takes the *order*: what the model
-uses is "after this token came that one".
+help. Shuffled, the gain does not shrink, it turns into a loss: the model is *worse* off than with tokens it has never
+seen. It sees *fern* again, and bets nearly everything on the token that came after *fern* the first time. So it does
+not merely keep a bag of recent words. It uses the order, "after this token came that one", and it trusts it blindly.
 
 That is all one can know from outside. Many different machines would draw the same curve, among them one that you
 will meet at the end of this chapter. Now we open the box.
@@ -733,7 +744,7 @@ Replacing it *by what* is a choice, and the answer depends on it. **Zero ablatio
 the rest of the model has perhaps never met. **Mean ablation** writes the head's own average: it removes what the head
 says about *this* position and leaves what it always says. We name the kind next to every number.
 
-### A worked example: silencing an MLP
+### A worked example: taking away an MLP
 
 A *hook* is a function that receives an activation during a run and may return another in its place.
 `run_with_hooks` attaches it for one run only.
@@ -741,20 +752,39 @@ A *hook* is a function that receives an activation during a run and may return a
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    def logits_without_mlp(model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int) -> Tensor:
-        """Logits with the output of one MLP zero-ablated."""
+    def logits_without_mlp(
+        model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int, kind: str
+    ) -> Tensor:
+        """Logits with the output of one MLP replaced by zeros, or by its mean over batch and positions."""
 
-        def silence(mlp_out, hook):
-            return torch.zeros_like(mlp_out)
+        def replace(mlp_out, hook):
+            mean = mlp_out.mean(dim=(0, 1), keepdim=True).expand_as(mlp_out)
+            return mean if kind == "mean" else torch.zeros_like(mlp_out)
 
-        return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", silence)])
+        return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", replace)])
 
 
-    intact = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
-    print(f"intact          gain {intact:5.2f} nats")
+    def second_copy(logits, tokens):
+        """Mean loss on tokens 2..length of the second copy, in nats."""
+        return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
+
+
+    print(f"second-copy loss, intact  {second_copy(course_model(tokens), tokens):6.2f} nats")
     for layer in range(cfg.n_layers):
-        gain = copying_gain(loss_per_token(logits_without_mlp(course_model, tokens, layer), tokens), 20)
-        print(f"without MLP {layer}   gain {gain:5.2f} nats (zero ablation)")
+        losses = [
+            second_copy(logits_without_mlp(course_model, tokens, layer, kind), tokens)
+            for kind in ("zero", "mean")
+        ]
+        print(f"without MLP {layer}: zero ablation {losses[0]:5.2f}, mean ablation {losses[1]:5.2f}")
+
+# %% [markdown]
+r"""
+Look at the last MLP. By zero ablation it hardly matters for copying; by mean ablation it matters a great deal. Nothing
+is wrong with either number. They answer different questions: how the rest gets along without this MLP, and how it gets
+along with an MLP that says the same thing everywhere, which can be worse than silence. There is no such thing as *the*
+effect of a component, only the effect of replacing it by something ([Miller et al.
+2024](https://arxiv.org/abs/2407.08734)).
+"""
 
 # %% [markdown]
 r"""
@@ -860,13 +890,8 @@ if __name__ == "__main__":
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    def second_copy(logits, tokens):
-        """Mean loss on tokens 2..length of the second copy, in nats."""
-        return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
-
-
     def rise_without(model, tokens, removed):
-        """Rise of that loss with all `removed` heads zero-ablated at once, by one hook for each."""
+        """Rise of the second-copy loss with all `removed` heads zero-ablated at once, by one hook for each."""
 
         def silence(z, hook, head):
             z[:, :, head] = 0
@@ -907,15 +932,16 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if one_of_several.answered():
+        gain = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
         places = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
         controls = [place for place in places if place not in found][: len(found)]
         rises = {place: rise_without(course_model, tokens, [place]) for place in found}
         for place, nats in rises.items():
-            print(f"{named([place]):28} {nats:6.2f} nats, of a gain of {intact:.2f}")
+            print(f"{named([place]):28} {nats:6.2f} nats, of a gain of {gain:.2f}")
         print(f"{'sum of these':28} {sum(rises.values()):6.2f}")
         for name, together in {"all of them at once": found, f"control: {named(controls)}": controls}.items():
             print(f"{name:28} {rise_without(course_model, tokens, together):6.2f}")
-        share = rises[reader] / intact
+        share = rises[reader] / gain
         answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
         one_of_several.compare(answer)
 
@@ -924,18 +950,19 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Compare the sum of the single effects with the joint one. If heads did independent work, the two would agree. Where the
-joint effect is far larger, the heads stand in for one another: each alone looks dispensable *because the others are
-still there*. "Ablating it hardly matters" is then a statement about the spare parts, not about the part.
+Each head alone takes away more than half of the gain, and the control does nothing. But compare the sum of the single
+effects with the joint one. If the heads did independent work, the two would agree. Here the sum is larger, larger than
+the whole gain: copying needs *both*, so each gets the blame for what only the two together can do. The opposite happens
+as well, and you will meet it: parts that stand in for one another each look dispensable *because the others are still
+there*. A single ablation is a statement about a part in the company it keeps.
 
-All of this was zero ablation. Does the kind matter? The same question with both kinds, for four heads:
+For the MLPs, the kind of ablation decided the answer. Does it for these heads?
 
 </details>
 """
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    chosen["duplicate token"] = divmod(duplicate.argmax().item(), cfg.n_heads)
     print("rise of the second-copy loss, nats   zero    mean")
     for name, place in chosen.items():
         losses = [
@@ -943,6 +970,11 @@ if __name__ == "__main__":
         ]
         rises = [f"{loss - second_copy(course_model(tokens), tokens):7.3f}" for loss in losses]
         print(f"L{place[0]}H{place[1]}  {name:26}", *rises)
+
+# %% [markdown]
+r"""
+For these heads the two kinds agree, which makes the claim stronger: whatever one puts in their place, copying breaks.
+"""
 
 # %% [markdown]
 r"""
@@ -1062,9 +1094,9 @@ r"""
 
 The two directions ask different questions, and the previous-token head shows how different. What it writes is a
 note, "*fern* came before me". Spoil the notes, and the induction heads find nothing. But put right notes into a first
-copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens. The head is **necessary** here,
-and by itself it is not **sufficient**. Whoever denoises only would have missed it
-([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255)).
+copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens: the share restored is negative.
+The head is **necessary** here, and by itself it is not **sufficient**. Whoever denoises only might have called it
+harmful ([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255)).
 
 </details>
 """
@@ -1118,8 +1150,8 @@ def rank_heads_by_effect(
 # %% tags=["given"]
 def is_ranking(value):
     """Whether a value is a list of (layer, head, effect): two ints and a float."""
-    kinds = [tuple(map(type, row)) for row in value] if isinstance(value, list) else [None]
-    return set(kinds) == {(int, int, float)}
+    rows = value if isinstance(value, list) else [None]
+    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {(int, int, float)}
 
 
 # %% tags=["check"]
@@ -1179,12 +1211,17 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Pattern and effect give two rankings, and the places where they part are the interesting ones. A head with a large
-effect and no stripe does something the copying depends on, in another way than by looking at the right token. A head
-with a stripe and little effect may be a spare, or may look without speaking.
+Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
+without any induction stripe: the previous-token head, on whose notes everything rests. Below the induction heads come
+the other heads of layer 0, with sizeable effects and no stripe that we have looked for. Do they carry something that
+copying needs? Or does the MLP above them, without which nothing works, merely expect them to be there? These numbers
+can't say.
 
-Keep the limits in mind. Everything here was measured on one model, trained once, on strings of random tokens unlike
-most of what it reads. And zero ablation puts heads into a state they are never in.
+Keep the limits in mind. All this is one model, trained once, on strings of random tokens. And `course-gpt2` had help:
+in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have just
+found them to look (its card, `mechinterp models card course-gpt2`, says how). Induction heads also form unaided, in
+larger models and longer training ([Olsson et al. 2022](https://arxiv.org/abs/2209.11895)). But *that* there are two of
+them here, and in which layer, is no discovery about nature.
 
 </details>
 """
@@ -1226,8 +1263,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-A large gain, clean stripes, and a large joint effect, with each head a spare for the others. By every measure of this
-chapter so far, these are induction heads.
+A large gain, clean stripes, a large joint effect. (The single effects are small: here are the heads that stand in for one
+another.) By every measure of this chapter so far, these are induction heads.
 
 One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
 note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?
@@ -1290,7 +1327,8 @@ r"""
 *`is_induction_head` · 20 minutes · difficulty 4 of 5 · 6 points · builds on `repeated_tokens`, `loss_per_token`, `find_induction_heads`, `ablate_head`*
 
 Return `True` if the head passes **both** tests at **every** length in `lengths`, else `False`. At each length, draw
-`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`); then
+`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`), and put
+them on its device (`model.cfg.device`); then
 
 1. *it looks*: its induction score is at least `threshold`;
 2. *it matters*: zero-ablating it raises the mean loss on tokens $2 \dots$ `length` of the second copy by at least
@@ -1328,7 +1366,7 @@ def is_induction_head(
 def by_effect(model, length):
     """The heads with an induction score above 0.4, and the others, each by falling effect of ablation."""
     start = model.tokenizer.bos_token_id
-    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0)
+    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0).to(model.cfg.device)
     found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
     places = [row[:2] for row in ranking]
     return [place for place in places if place in found], [place for place in places if place not in found]

@@ -1,5 +1,6 @@
 """The comparisons that checks are made of; each returns None or raises `CheckFailed` with an explanation."""
 
+import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -157,7 +158,7 @@ def as_number(value: object) -> float | None:
     if type(value) is Tensor and value.dim() == 0 and value.dtype != torch.bool and not value.is_complex():
         return float(value.item())
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 2**1000 or isinstance(value, float) else math.inf
     return None
 
 

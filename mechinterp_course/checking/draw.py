@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechinterp_course.layout import embedded_data
+from mechinterp_course.models import PROCESS_STATE
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -28,17 +29,21 @@ def check_seed(batch_seed: int, name: str) -> int:
 
 @contextmanager
 def seeded_generators(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python inside `with`; their states come back after."""
-    states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.random.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
+    """Seed the global generators of torch, NumPy and Python inside `with`; their states come back after.
+
+    One thread at a time: the generators belong to the whole process.
+    """
+    with PROCESS_STATE:
+        states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+        torch.random.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(states[0])
+            np.random.set_state(states[1])
+            random.setstate(states[2])
 
 
 class Draw:
@@ -53,6 +58,11 @@ class Draw:
         self.device = device
         self._random = Random(seed)
         self._models: dict[str, TransformerBridge] = {}
+
+    @property
+    def student_seed(self) -> int:
+        """The seed of the student's own generators in this check; what is drawn can't be told from it."""
+        return check_seed(self.origin, "student")
 
     def restart(self) -> "Draw":
         """Return a draw that gives the same inputs again, with models of its own."""

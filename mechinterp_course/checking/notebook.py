@@ -16,7 +16,7 @@ def run_check(check: Callable, seed: int = 0) -> None:
     """
     student = LocalStudent(check.__globals__)
     draw = Draw(check_seed(seed, check.__name__))
-    with seeded_generators(draw.origin):
+    with seeded_generators(draw.student_seed):
         outcome = evaluate(check, student, draw)
     if outcome.verdict == "passed":
         print(f"✓ {claim_of(check)}")

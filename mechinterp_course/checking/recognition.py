@@ -46,20 +46,8 @@ def mistakes_of(exercise: str) -> Mistakes:
 def recognise(
     check: Callable, exercise: str, mistakes: Mistakes, transcript: Transcript, draw: Draw
 ) -> str | None:
-    """Return the first of an exercise's mistakes that behaves in `check` as the student did, else None.
-
-    Behaves the same: it fails the check, with the same calls and equal results. `transcript` is the
-    student's; what other names gave in it is given again. `draw` is the check's, and is started afresh; the
-    global generators are seeded from it, as they should be for the student, so that a mistake that draws from
-    them can be met. Where the student's code did nothing but raise, the exception's message must agree too.
-    """
-    for name, mistake in mistakes.items():
-        student = LocalStudent({**recorded(transcript), exercise: mistake})
-        with seeded_generators(draw.origin):
-            outcome = evaluate(check, student, draw.restart())
-        if outcome.verdict == "failed" and same_transcript(student.transcript, transcript):
-            return name
-    return None
+    """Return the first of an exercise's mistakes that behaves in `check` as the student did, else None."""
+    return recognise_in_all([(check, transcript, draw)], exercise, mistakes)
 
 
 def recognise_in_all(
@@ -70,10 +58,24 @@ def recognise_in_all(
     `failed` holds each failed check with the student's transcript in it and the check's draw.
     """
     for name, mistake in mistakes.items():
-        one = {name: mistake}
-        if failed and all(recognise(check, exercise, one, said, draw) for check, said, draw in failed):
+        if failed and all(behaves_alike(exercise, mistake, *run) for run in failed):
             return name
     return None
+
+
+def behaves_alike(
+    exercise: str, mistake: Callable, check: Callable, transcript: Transcript, draw: Draw
+) -> bool:
+    """Whether a mistake fails `check` with the same calls and equal results as the student's `transcript`.
+
+    What other names gave in the transcript is given again. `draw` is the check's, and is started afresh; the
+    global generators are seeded from it, as they are for the student, so that a mistake that draws from them
+    can be met. Where the student's code did nothing but raise, the exception's message must agree too.
+    """
+    student = LocalStudent({**recorded(transcript), exercise: mistake})
+    with seeded_generators(draw.student_seed):
+        outcome = evaluate(check, student, draw.restart())
+    return outcome.verdict == "failed" and same_transcript(student.transcript, transcript)
 
 
 def named(diagnosis: Diagnosis, name: str, mistake: Callable) -> Diagnosis:
@@ -127,6 +129,8 @@ def alike(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if family(one) is None and hasattr(one, "type_name") and hasattr(other, "type_name"):
+        return alike(dict(vars(one)), dict(vars(other)))  # dataclasses that came from a worker
     return family(one) is None or one == other
 
 

@@ -969,8 +969,8 @@ def rank_heads_by_effect(
 # %% tags=["given"]
 def is_ranking(value):
     """Whether a value is a list of (layer, head, effect): two ints and a float."""
-    kinds = [tuple(map(type, row)) for row in value] if isinstance(value, list) else [None]
-    return set(kinds) == {(int, int, float)}
+    rows = value if isinstance(value, list) else [None]
+    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {(int, int, float)}
 
 
 # %% tags=["check"] points=3
