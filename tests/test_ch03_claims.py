@@ -46,6 +46,12 @@ def writer(model, scores):
     return divmod(scores[1].argmax().item(), model.cfg.n_heads)
 
 
+def current_token_head(model, tokens):
+    _, cache = model.run_with_cache(tokens)
+    patterns = torch.stack([cache["pattern", layer] for layer in range(model.cfg.n_layers)])
+    return divmod(patterns.diagonal(dim1=-2, dim2=-1).mean((1, 3)).argmax().item(), model.cfg.n_heads)
+
+
 def gain(model, tokens, length=LENGTH):
     return copying_gain(loss_per_token(model(tokens), tokens), length)
 
@@ -137,14 +143,24 @@ def test_noising_the_previous_token_head_destroys_the_gain_and_denoising_makes_i
     assert (bad - denoised) / (bad - good) < -0.1
 
 
-def test_the_ranking_begins_with_the_previous_token_head_then_induction_heads_then_others_of_layer_0(
+def test_the_previous_token_head_tops_the_ranking_and_a_current_token_head_is_among_the_first(
     model, tokens, found, writer
 ):
     ranking = rank_heads_by_effect(model, tokens)
     assert ranking[0][:2] == writer
-    assert {row[:2] for row in ranking[1 : 1 + len(found)]} == set(found)
-    following = ranking[1 + len(found)]
-    assert following[0] == 0 and following[2] > 0.3
+    assert {*found, current_token_head(model, tokens)} <= {row[:2] for row in ranking[1:6]}
+
+
+def test_without_the_current_token_head_the_induction_heads_look_but_the_copy_is_lost(model, tokens, found):
+    layer, head = current_token_head(model, tokens)
+
+    def silence(z, hook):
+        z[:, :, head] = 0
+
+    with model.hooks(fwd_hooks=[(z_name(layer), silence)]):
+        logits, cache = model.run_with_cache(tokens)
+    assert all(induction_score(cache["pattern", where], LENGTH)[which] > 0.5 for where, which in found)
+    assert second_copy_loss(logits, tokens) > 0.5 * gain(model, tokens)
 
 
 def test_the_positional_model_copies_at_sixteen_by_many_spare_heads_and_recites_wrongly_near_it():

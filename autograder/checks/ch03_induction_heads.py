@@ -1,4 +1,4 @@
-"""Checks of solutions/ch03_induction_heads/chapter.py, version 32877c66f652.
+"""Checks of solutions/ch03_induction_heads/chapter.py, version 0cfa9a8ef864.
 
 Written by `python -m mechinterp_course.authoring ch03_induction_heads`: edit the source instead.
 """
@@ -52,7 +52,9 @@ def one_head_of_each_layer(draw, model, inputs=1):
 def is_ranking(value):
     """Whether a value is a list of (layer, head, effect): two ints and a float."""
     rows = value if isinstance(value, list) else [None]
-    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {(int, int, float)}
+    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {
+        (int, int, float)
+    }
 
 
 def by_effect(model, length):

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "32877c66f652", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "0cfa9a8ef864", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `32877c66f652`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `0cfa9a8ef864`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -639,6 +639,7 @@ if __name__ == "__main__":
     patterns = patterns_of(course_model, tokens)
     previous = torch.stack([previous_token_score(pattern) for pattern in patterns])
     induction = torch.stack([induction_score(pattern, 20) for pattern in patterns])
+    current = torch.stack([current_token_score(pattern) for pattern in patterns])
     duplicate = torch.stack([heads.duplicate_token_score(pattern, 20) for pattern in patterns])
     writer, reader = (divmod(score.argmax().item(), cfg.n_heads) for score in (previous, induction))
     bystander = (reader[0], induction[reader[0]].argmin().item())
@@ -1151,7 +1152,9 @@ def rank_heads_by_effect(
 def is_ranking(value):
     """Whether a value is a list of (layer, head, effect): two ints and a float."""
     rows = value if isinstance(value, list) else [None]
-    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {(int, int, float)}
+    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {
+        (int, int, float)
+    }
 
 
 # %% tags=["check"]
@@ -1200,8 +1203,10 @@ if __name__ == "__main__":
         top = ranking[0][:2]
         kinds = {**dict.fromkeys(found, "an induction head"), writer: "the previous-token head"}
         answer = kinds.get(top, "some other head")
-        for layer, head, effect in ranking[:5]:
-            print(f"L{layer}H{head}  {effect:6.3f} nats, induction score {induction[layer, head]:.2f}")
+        print("      effect   induction  previous  current")
+        for *place, effect in ranking[:6]:
+            scores = (score[tuple(place)].item() for score in (induction, previous, current))
+            print(f"{named([place])}  {effect:6.3f}", *(f"{score:9.2f}" for score in scores))
         effects = torch.tensor([effect for _, _, effect in sorted(ranking)]).view(cfg.n_layers, cfg.n_heads)
         plots.plot_by_head(effects, "nats", "rise of the second-copy loss on zero ablation", mark=found)
         top_of_the_ranking.compare(answer)
@@ -1212,18 +1217,42 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
-without any induction stripe: the previous-token head, on whose notes everything rests. Below the induction heads come
-the other heads of layer 0, with sizeable effects and no stripe that we have looked for. Do they carry something that
-copying needs? Or does the MLP above them, without which nothing works, merely expect them to be there? These numbers
-can't say.
-
-Keep the limits in mind. All this is one model, trained once, on strings of random tokens. And `course-gpt2` had help:
-in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have just
-found them to look (its card, `mechinterp models card course-gpt2`, says how). Induction heads also form unaided, in
-larger models and longer training ([Olsson et al. 2022](https://arxiv.org/abs/2209.11895)). But *that* there are two of
-them here, and in which layer, is no discovery about nature.
+without an induction stripe: the previous-token head, on whose notes everything rests. And among the first is a head that
+no search for copying heads would have picked: you met it in the worked example, where it looked at nothing but the
+token it stands on. What do the induction heads do without it?
 
 </details>
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    layer, head = divmod(current.argmax().item(), cfg.n_heads)
+
+
+    def silence(z, hook):
+        z[:, :, head] = 0
+        return z
+
+
+    with course_model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", silence)]):
+        without = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, tokens)])
+    for place in found:
+        print(
+            f"{named([place])}  induction score {induction[place]:.2f}, without L{layer}H{head} {without[place]:.2f}"
+        )
+
+# %% [markdown]
+r"""
+They go on looking at the right token most of the time, and yet most of the gain is gone. So the stripe is not the
+mechanism. A head also has to *read* something there, and something later has to understand what it writes. Which of
+these breaks, the numbers of this chapter can't say.
+
+Keep the limits in mind. All this is one model, trained once, on strings of random tokens. And `course-gpt2` had help:
+in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have
+found them to look (`mechinterp models card course-gpt2` says how). The head that looks at its own token was nobody's
+idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
+2022](https://arxiv.org/abs/2209.11895)). But that there are two of them *here*, and in which layer, is no discovery
+about nature.
 """
 
 # %% [markdown]
