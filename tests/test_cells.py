@@ -126,3 +126,38 @@ ODD_CELLS = [
 def test_odd_cells_never_stop_the_reading():
     reading = notebook(*ODD_CELLS, code("def f(): return 1"))
     assert any("f" in cell.defines for cell in reading.cells)
+
+
+def test_metadata_of_any_kind_never_stops_the_reading():
+    assert notebook({**code("x = 1"), "metadata": "text"}, code("def f(): return 1")).cells[1].defines == {
+        "f"
+    }
+    assert script("# %% tags=[" + "[" * 100_000 + "]\ndef f(): return 1\n").cells[0].defines == {"f"}
+
+
+def test_an_endless_expression_in_a_raise_is_no_stub_and_no_error():
+    deep = "x" + ".a" * 1500
+    assert script(f"def f():\n    raise NotImplementedError({deep})\n").cells[0].mentions == {"f"}
+
+
+def test_a_plain_file_is_cut_around_its_definitions_so_that_a_loop_between_them_costs_none():
+    reading = script("def f():\n    return 1\n\nwhile True:\n    pass\n\n@property\ndef g():\n    return 2\n")
+    assert [sorted(cell.defines) for cell in reading.cells] == [["f"], [], ["g"]]
+
+
+def test_too_much_code_is_unreadable():
+    with pytest.raises(Unreadable, match="more than"):
+        script("# %%\nx = 1\n" * 1001)
+
+
+MAGICS = {
+    "a percent that continues a line": "%matplotlib inline\ndef f(a, b):\n    return (a\n    % b)",
+    "a question": "def f():\n    return 1\nf?",
+    "a shell line that is assigned": "names = !ls\ndef f():\n    return 1",
+    "a shell line in a block": "if True:\n    x = 1\n    !ls\ndef f():\n    return 1",
+}
+
+
+@pytest.mark.parametrize("source", MAGICS.values(), ids=MAGICS)
+def test_what_only_notebooks_understand_costs_nothing(source):
+    assert notebook(code(source)).cells[0].defines == {"f"}

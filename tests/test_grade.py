@@ -46,7 +46,7 @@ FAULTY = {
     "syntax_error": ("induction_score", SCORE + "    return pattern["),
     "missing": ("induction_score", "# it was here"),
     "exits": ("induction_score", SCORE + "    import os\n    os._exit(0)"),
-    "exits_in_cell": ("induction_score", "import os\nos._exit(0)"),
+    "exits_in_cell": ("induction_score", SCORE + "    return 0\nimport os\nos._exit(0)"),
     "prints": ("induction_score", SCORE + "    print('x' * 1_000_000)\n    return 0"),
     "nan": ("induction_score", SCORE + "    return torch.full((pattern.shape[1],), float('nan'))"),
     "calls_library": ("induction_score", SCORE + "    return heads.induction_score(pattern, length)"),

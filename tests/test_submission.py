@@ -108,3 +108,17 @@ def test_the_hash_covers_names_and_contents(tmp_path):
     paths = [put(tmp_path / str(i) / "a.py", text) for i, text in enumerate(texts)]
     hashes = {find_submissions([path])[0].sha256 for path in paths}
     assert len(hashes) == 2
+
+
+def test_a_zip_whose_data_are_damaged_is_a_problem_not_an_error(tmp_path):
+    path = zipped(tmp_path / "torn.zip", {"chapter.py": "def f(): return 1\n" * 500})
+    raw = bytearray(path.read_bytes())
+    raw[60:75] = bytes(15)
+    path.write_bytes(raw)
+    (submission,) = find_submissions([path])
+    assert submission.problem and "torn.zip" in submission.problem
+
+
+def test_a_linked_submission_keeps_the_name_of_the_link(tmp_path):
+    (tmp_path / "alice").symlink_to(put(tmp_path / "store-123" / "chapter.py").parent)
+    assert find_submissions([tmp_path / "alice"])[0].name == "alice"

@@ -6,6 +6,7 @@ import torch
 from autograder.cells import read_source
 from autograder.manifest import Exercise, Manifest
 from autograder.proxy import Desk, Remote, Student
+from autograder.room import RoomBroken
 from autograder.submission import Source
 from mechinterp_course.checking.verdict import NotWritten, StudentFault
 from mechinterp_course.layout import PACKAGE
@@ -93,6 +94,9 @@ class Counter:
     def up(self, by):
         self.count += by
         return self.count
+
+def complain():
+    raise ValueError(f"{object()} in {heads.__file__}")
 
 def lie():
     raise NotImplementedError("a custom text")
@@ -302,3 +306,85 @@ def test_generators_start_from_the_seed_of_the_check(room):
         draws.append(student.noise())
         student.close()
     assert torch.equal(*draws)
+
+
+def test_annotations_of_the_future_stay_unread(room):
+    source = b"# %%\nfrom __future__ import annotations\n# %%\ndef f(x: NotDefinedAnywhere):\n    return x\n"
+    student = Student(
+        Desk(room, MANIFEST, EXERCISE, read_source(Source("a.py", source)).cells, {}, "cpu", 3.0, 3.0)
+    )
+    assert student.f(3) == 3
+    student.close()
+
+
+FORGED = {
+    "a cell's message again": {"op": "cell", "index": 0},
+    "a cell that isn't there": {"op": "cell", "index": -5},
+    "ready with nonsense": {"op": "ready", "defined": 5},
+    "a value": {"op": "value", "value": {"k": "plain", "v": 1}},
+    "a fault of ours": {"op": "broken", "message": "x"},
+    "nothing known": {},
+}
+FORGER = """
+# %%
+def f():
+    return 1
+# %%
+import json, os, struct
+
+def is_open(handle):
+    try:
+        return bool(os.fstat(handle))
+    except OSError:
+        return False
+
+header = json.dumps({{"message": {message}, "buffers": []}}).encode()
+handle = next(h for h in range(3, 64) if is_open(h))
+os.write(handle, struct.pack("<IQ", len(header), 0) + header)
+"""
+
+
+@pytest.mark.parametrize("message", FORGED.values(), ids=FORGED)
+def test_a_message_forged_while_cells_run_costs_its_cell_and_the_worker_goes_on(room, message):
+    source = FORGER.format(message=message).encode()
+    student = Student(
+        Desk(room, MANIFEST, EXERCISE, read_source(Source("a.py", source)).cells, {}, "cpu", 3.0, 3.0)
+    )
+    assert student.f() == 1
+    student.close()
+
+
+def test_an_answer_passed_as_an_argument_has_the_fault_of_its_cell(room):
+    def twice(function, x): ...
+
+    source = b"# %%\ndef f(:\n    return 1\n"
+    student = Student(
+        Desk(room, MANIFEST, EXERCISE, read_source(Source("a.py", source)).cells, {}, "cpu", 3.0, 3.0)
+    )
+    with pytest.raises(NotWritten) as fault:
+        student.run(twice, student.f, 1)
+    assert fault.value.kind == "syntax_error"
+    student.close()
+
+
+def test_a_noisy_call_does_not_silence_the_next(student):
+    with pytest.raises(StudentFault):
+        student.shout(100_000_000)
+    assert student.shout(1000) == 1000
+
+
+def test_the_words_of_an_error_are_the_same_in_every_run(student):
+    with pytest.raises(StudentFault) as fault:
+        student.complain()
+    assert " at 0x" not in fault.value.message and "room-" not in fault.value.message
+
+
+def test_a_room_that_died_is_the_graders_error_and_ending_its_worker_twice_is_quiet(zygote):
+    room = zygote.open_room((), ["heads"])
+    cells = read_source(Source("a.py", b"# %%\ndef f():\n    return 1\n")).cells
+    student = Student(Desk(room, MANIFEST, EXERCISE, cells, {}, "cpu", 3.0, 3.0))
+    student.f()
+    room.channel.close()
+    with pytest.raises(RoomBroken):
+        student.close()
+    student.close()
