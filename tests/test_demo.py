@@ -59,7 +59,7 @@ def test_typical_mistakes_cost_their_own_exercises_and_no_later_ones(graded):
         "induction_score": "failed",
         "find_induction_heads": "passed",
         "ablate_head": "partial",
-        "patch_head_output": "partial",
+        "patch_head_output": "failed",
         "rank_heads_by_effect": "passed",
         "is_induction_head": "partial",
     }

@@ -25,35 +25,67 @@ def solved() -> str:
     return (course_root() / "solutions" / CHAPTER / "chapter.py").read_text(encoding="utf8")
 
 
-def with_function(name: str, code: str) -> str:
-    """The solved chapter with one function replaced by other code, at the same place."""
-    text = solved()
-    (node,) = (n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == name)
-    lines = text.splitlines()
-    return "\n".join([*lines[: node.lineno - 1], code, *lines[node.end_lineno :]]) + "\n"
+def with_functions(replaced: dict[str, str]) -> str:
+    """The solved chapter with functions replaced by other code, each at its place."""
+    lines = solved().splitlines()
+    nodes = [
+        node
+        for node in ast.parse(solved()).body
+        if isinstance(node, ast.FunctionDef) and node.name in replaced
+    ]
+    for node in reversed(nodes):
+        lines[node.lineno - 1 : node.end_lineno] = [replaced[node.name]]
+    return "\n".join(lines) + "\n"
 
 
 REPEATS = "def repeated_tokens(d_vocab, length, batch, bos, seed):\n"
-SCORE = "def induction_score(pattern, length):\n"
+GAIN = "def copying_gain(loss, length):\n"
+PREVIOUS = "def previous_token_score(pattern):\n"
+INDUCTION = "def induction_score(pattern, length):\n"
+FIND = "def find_induction_heads(model, tokens, threshold=0.4):\n"
 
-FAULTY = {
-    "other_repeats": (
-        "repeated_tokens",
+# what is wrong: submission, code, verdict of its exercise, kind of diagnosis
+FAULTS = {
+    "a wrong answer that others need": (
+        "one",
         REPEATS + "    return torch.randint(d_vocab, (batch, 1 + 2 * length))",
+        "failed",
+        None,
     ),
-    "endless_loop": ("induction_score", SCORE + "    while True:\n        pass"),
-    "loop_in_cell": ("induction_score", SCORE + "    return 0\nwhile True:\n    pass"),
-    "syntax_error": ("induction_score", SCORE + "    return pattern["),
-    "missing": ("induction_score", "# it was here"),
-    "exits": ("induction_score", SCORE + "    import os\n    os._exit(0)"),
-    "exits_in_cell": ("induction_score", SCORE + "    return 0\nimport os\nos._exit(0)"),
-    "prints": ("induction_score", SCORE + "    print('x' * 1_000_000)\n    return 0"),
-    "nan": ("induction_score", SCORE + "    return torch.full((pattern.shape[1],), float('nan'))"),
-    "calls_library": ("induction_score", SCORE + "    return heads.induction_score(pattern, length)"),
-    "hard_coded": (
-        "find_induction_heads",
-        "def find_induction_heads(model, tokens, threshold=0.4):\n    return HEADS",
+    "an endless loop": ("one", GAIN + "    while True:\n        pass", "failed", "timeout"),
+    "a syntax error": ("one", PREVIOUS + "    return pattern[", "not_run", "syntax_error"),
+    "a NaN": (
+        "one",
+        INDUCTION + "    return torch.full((pattern.shape[1],), float('nan'))",
+        "failed",
+        "not_finite",
     ),
+    "os._exit in a call": ("two", GAIN + "    import os\n    os._exit(0)", "failed", "crashed"),
+    "nothing there": ("two", "# previous_token_score was here", "not_run", "missing"),
+    "an endless loop in the cell": (
+        "two",
+        INDUCTION + "    return 0\nwhile True:\n    pass",
+        "failed",
+        "timeout",
+    ),
+    "a hard-coded finding": ("two", FIND + "    return HEADS", "failed", None),
+    "os._exit in the cell": ("three", GAIN + "    return 0\nimport os\nos._exit(0)", "failed", "crashed"),
+    "a megabyte printed": (
+        "three",
+        PREVIOUS + "    print('x' * 1_000_000)\n    return 0",
+        "failed",
+        "wrong_type",
+    ),
+    "the library's own answer": (
+        "three",
+        INDUCTION + "    return heads.induction_score(pattern, length)",
+        "failed",
+        "withheld",
+    ),
+}
+EXERCISES = {
+    name: re.search(r"def (\w+)|# (\w+) was", code).group(1) or "previous_token_score"
+    for name, (_, code, *_) in FAULTS.items()
 }
 
 
@@ -73,8 +105,13 @@ def folder(tmp_path_factory) -> Path:
     model = load_language_model()
     tokens = repeated_tokens(model.cfg.d_vocab, 20, 8, model.tokenizer.bos_token_id, 0)
     known = str(find_induction_heads(model, tokens))
-    for name, (function, code) in FAULTY.items():
-        (folder / f"{name}.py").write_text(with_function(function, code.replace("HEADS", known)))
+    for name in ("one", "two", "three"):
+        replaced = {
+            EXERCISES[fault]: FAULTS[fault][1].replace("HEADS", known)
+            for fault in FAULTS
+            if FAULTS[fault][0] == name
+        }
+        (folder / f"{name}.py").write_text(with_functions(replaced))
     (folder / "rubbish.ipynb").write_text("{")
     return folder
 
@@ -116,44 +153,34 @@ def test_an_untouched_chapter_gets_zero_and_says_not_written(batch):
     assert {test["extra_data"]["diagnosis"]["kind"] for test in result["tests"]} == {"not_written"}
 
 
-COSTS = {
-    "other_repeats": ("repeated_tokens", "failed", None),
-    "endless_loop": ("induction_score", "failed", "timeout"),
-    "loop_in_cell": ("induction_score", "failed", "timeout"),
-    "syntax_error": ("induction_score", "not_run", "syntax_error"),
-    "missing": ("induction_score", "not_run", "missing"),
-    "exits": ("induction_score", "failed", "crashed"),
-    "exits_in_cell": ("induction_score", "failed", "crashed"),
-    "prints": ("induction_score", "failed", None),
-    "nan": ("induction_score", "failed", "not_finite"),
-    "calls_library": ("induction_score", "failed", "withheld"),
-    "hard_coded": ("find_induction_heads", "failed", None),
-}
-
-
-@pytest.mark.parametrize("name", COSTS)
-def test_a_fault_costs_its_own_exercise_and_no_other(batch, name):
-    exercise, verdict, kind = COSTS[name]
-    found = verdicts(batch.results[name])
-    assert verdict in found.pop(exercise)
-    assert set().union(*found.values()) == {"passed"}
-    assert kind is None or kind in kinds(batch.results[name], exercise)
-
-
-@pytest.mark.parametrize("name", COSTS)
-def test_a_fault_earns_at_most_what_an_honest_wrong_answer_might(batch, name):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_in_its_own_exercise(batch, fault):
+    name, _, verdict, kind = FAULTS[fault]
     result = batch.results[name]
-    exercise = load_manifest(CHAPTER).exercise(COSTS[name][0])
-    assert result["score"] < result["max_score"]
-    if name not in ("other_repeats", "hard_coded"):
-        assert result["score"] == result["max_score"] - exercise.points
+    assert verdict in verdicts(result)[EXERCISES[fault]]
+    assert kind is None or kinds(result, EXERCISES[fault]) == {kind}
+
+
+@pytest.mark.parametrize("name", ["one", "two", "three"])
+def test_faults_cost_no_other_exercise(batch, name):
+    faulty = {EXERCISES[fault] for fault in FAULTS if FAULTS[fault][0] == name}
+    others = {
+        exercise: found for exercise, found in verdicts(batch.results[name]).items() if exercise not in faulty
+    }
+    assert set().union(*others.values()) == {"passed"}
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if FAULTS[fault][3]])
+def test_a_fault_that_gives_no_right_value_earns_nothing(batch, fault):
+    tests = [
+        t for t in batch.results[FAULTS[fault][0]]["tests"] if t["extra_data"]["exercise"] == EXERCISES[fault]
+    ]
+    assert tests and sum(test["score"] for test in tests) == 0
 
 
 def test_an_exercise_graded_with_the_reference_for_what_it_needs_says_so(batch):
     helped = [
-        test
-        for test in batch.results["syntax_error"]["tests"]
-        if "given a right induction_score" in test["output"]
+        test for test in batch.results["one"]["tests"] if "given a right induction_score" in test["output"]
     ]
     assert {test["extra_data"]["exercise"] for test in helped} >= {"find_induction_heads"}
 
@@ -161,7 +188,7 @@ def test_an_exercise_graded_with_the_reference_for_what_it_needs_says_so(batch):
 def test_an_unreadable_submission_scores_zero_and_the_batch_goes_on(batch):
     result = batch.results["rubbish"]
     assert result["score"] == 0 and result["tests"] == [] and "not a notebook" in result["output"]
-    assert len(batch.results) == len(FAULTY) + 4
+    assert len(batch.results) == 7
 
 
 EXTRA = {"chapter", "exercise", "check", "hidden", "verdict", "diagnosis", "expected", "actual", "where"}
@@ -204,11 +231,9 @@ def without_times(text: str) -> str:
 
 
 def test_the_same_seed_gives_byte_identical_results_apart_from_times(folder, batch, tmp_path):
-    names = ["nan", "other_repeats"]
-    grade_batch([folder / f"{name}.py" for name in names], tmp_path, seed=SEED, device="cpu")
-    for name in names:
-        texts = [(place / name / "results.json").read_text() for place in (batch.folder, tmp_path)]
-        assert without_times(texts[0]) == without_times(texts[1])
+    grade_batch([folder / "three.py"], tmp_path, seed=SEED, device="cpu")
+    texts = [(place / "three" / "results.json").read_text() for place in (batch.folder, tmp_path)]
+    assert without_times(texts[0]) == without_times(texts[1])
 
 
 def test_a_stopped_batch_resumes_without_grading_anything_twice(folder, tmp_path):
@@ -243,6 +268,30 @@ def test_another_seed_or_another_submission_is_graded_anew(folder, tmp_path):
     assert "graded" in kinds_of(seed=1) and "resumed" in kinds_of(seed=1) and "graded" in kinds_of(seed=2)
     path.write_text(path.read_text().replace("Induction", "INDUCTION", 1))
     assert "graded" in kinds_of(seed=2)
+
+
+def test_naming_the_chapter_later_grades_what_was_unreadable_before(tmp_path):
+    path = tmp_path / "notes.py"
+    path.write_text("x = 1\n")
+    before = grade_batch([path], tmp_path / "out", device="cpu", seed=1)
+    after = grade_batch([path], tmp_path / "out", device="cpu", seed=1, chapter="ch03")
+    assert (before.results["notes"]["max_score"], before.results["notes"]["tests"]) == (0, [])
+    assert after.results["notes"]["max_score"] == load_manifest(CHAPTER).max_score
+
+
+def test_an_edited_result_is_not_taken_over(folder, tmp_path):
+    path, out = folder / "untouched.ipynb", tmp_path / "out"
+    grade_batch([path], out, device="cpu", seed=1)
+    results = out / "untouched" / "results.json"
+    results.write_text(results.read_text().replace('"score": 0', '"score": 48', 1))
+    assert grade_batch([path], out, device="cpu", seed=1).results["untouched"]["score"] == 0
+
+
+def test_the_table_lists_everyone_in_the_folder(folder, tmp_path):
+    for name in ("untouched", "rubbish"):
+        grade_batch([folder / f"{name}.ipynb"], tmp_path, device="cpu", seed=1)
+    rows = csv.DictReader((tmp_path / "grades.csv").open())
+    assert [row["name"] for row in rows] == ["rubbish", "untouched"]
 
 
 def test_a_full_disk_is_one_line_with_status_3(folder, tmp_path, monkeypatch):

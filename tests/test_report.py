@@ -21,7 +21,7 @@ CLAIMS = {
 def _exercise(name, claims):
     checks = tuple(Check(key, "", "", claim, 2.0, key == "one") for key, claim in claims.items())
     title = f"The {name.replace('_', ' ')} exercise"
-    return Exercise(name, title, 5, 1, (), "", (), (), 2.0 * len(checks), {}, "", (), checks)
+    return Exercise(name, title, 5, 1, (), "", (), 2.0 * len(checks), {}, "", (), checks)
 
 
 @pytest.fixture(autouse=True)
