@@ -49,7 +49,7 @@ def encode(value: Any, buffers: Buffers, refer: Callable[[Any], dict], depth: in
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in ARRAY_KINDS:
         return _encode_array(value, buffers)
     if isinstance(value, list | tuple | set | frozenset):
-        name = next(base.__name__ for base in (list, tuple, set, frozenset) if isinstance(value, base))
+        name = next(name for name, base in _CONTAINERS.items() if isinstance(value, base))
         return {"k": name, "v": [encode(item, buffers, refer, depth + 1) for item in value]}
     if isinstance(value, dict):
         pairs = [[encode(part, buffers, refer, depth + 1) for part in pair] for pair in value.items()]
@@ -89,35 +89,40 @@ def _decode(data: dict, buffers: list[bytearray], resolve: Callable, device: str
     def inner(part: dict) -> Any:
         return _decode(part, buffers, resolve, device, depth + 1)
 
-    match data["k"]:
-        case "plain":
-            if not isinstance(data["v"], type(None) | bool | int | float | str):
-                raise NotAValue("malformed value")
-            return data["v"]
-        case "int":
-            return int(data["v"])
+    kind = data["k"]
+    if kind in _FROM_JSON:
+        return _FROM_JSON[kind](data["v"])
+    if kind in _CONTAINERS:
+        return _CONTAINERS[kind](map(inner, data["v"]))
+    match kind:
         case "tensor":
             return _decode_tensor(data, buffers, device)
         case "array":
             return _decode_array(data, buffers)
-        case "list" | "tuple" | "set" | "frozenset" as name:
-            items = [inner(part) for part in data["v"]]
-            return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[name](items)
         case "dict":
             return {inner(key): inner(value) for key, value in data["v"]}
         case "record":
             fields = {str(name): inner(value) for name, value in data["v"]}
             return Record(**fields | {"type_name": str(data["type"])})
-        case "dtype":
-            return DTYPES[data["v"]]
-        case "device":
-            return torch.device(data["v"])
-        case "slice":
-            return slice(*data["v"])
-        case "ellipsis":
-            return ...
         case _:
             return resolve(data)
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, type(None) | bool | int | float | str):
+        raise NotAValue("malformed value")
+    return value
+
+
+_CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_FROM_JSON = {
+    "plain": _plain,
+    "int": int,
+    "dtype": DTYPES.__getitem__,
+    "device": torch.device,
+    "slice": lambda parts: slice(*parts),
+    "ellipsis": lambda _: ...,
+}
 
 
 def _is_plain_tensor(value: torch.Tensor) -> bool:
@@ -179,4 +184,4 @@ def _encode_index(value: Any) -> dict:
         return {"k": "device", "v": str(value)}
     if isinstance(value, slice):
         return {"k": "slice", "v": [value.start, value.stop, value.step]}
-    return {"k": "ellipsis"}
+    return {"k": "ellipsis", "v": None}

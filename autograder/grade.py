@@ -96,12 +96,7 @@ def grade_batch(
     """
     found = find_submissions(submissions)
     slug = chapter_slug(chapter) if chapter else None
-    tier = probe()
-    if not tier.strong and not allow_weak_isolation:
-        raise CourseError(
-            f"isolation here is only {tier.name} ({'; '.join(tier.reasons)}); "
-            "add --allow-weak-isolation if you trust these submissions"
-        )
+    tier = _isolation(allow_weak_isolation)
     with _clear_disk_errors(out):
         kept = _kept_seed(out)
         seed = next(value for value in (seed, kept, secrets.randbits(63)) if value is not None)
@@ -114,6 +109,16 @@ def grade_batch(
             head = _finish(batch, found)
     incomplete = any(not result["extra_data"]["complete"] for result in batch.results.values())
     return BatchResult(out, batch.results, 3 if incomplete else 0, head)
+
+
+def _isolation(allow_weak: bool) -> Tier:
+    tier = probe()
+    if not tier.strong and not allow_weak:
+        raise CourseError(
+            f"isolation here is only {tier.name} ({'; '.join(tier.reasons)}); "
+            "add --allow-weak-isolation if you trust these submissions"
+        )
+    return tier
 
 
 def choose_device(device: str) -> str:
@@ -276,7 +281,7 @@ def _finish(batch: Batch, found: list[Submission]) -> str:
     answers = {submission.name: answer_cells(submission, batch.chapter) for submission in found}
     pages = report.write_index(batch.out, answers)
     written = [batch.out / RUN_FILE, batch.out / GRADES_FILE, *pages]
-    return log.append(batch.out, "finished", {"graded": len(batch.results)}, written)
+    return log.append(batch.out, "sealed", {"graded": len(batch.results)}, written)
 
 
 def _rows(path: Path) -> list[dict]:

@@ -213,7 +213,7 @@ def test_notes_that_are_damaged_are_forgotten(learner):
 
 def test_verify_says_what_was_edited(tmp_path, capsys):
     (tmp_path / "grades.csv").write_text("name\nada\n")
-    head = log.append(tmp_path, "finished", files=[tmp_path / "grades.csv"])
+    head = log.append(tmp_path, "sealed", files=[tmp_path / "grades.csv"])
     assert cli.run(["verify", str(tmp_path), "--head", head]) == 0
     assert "as it was graded" in capsys.readouterr().out
     (tmp_path / "grades.csv").write_text("name\neve\n")
@@ -222,7 +222,7 @@ def test_verify_says_what_was_edited(tmp_path, capsys):
 
 
 def test_verify_without_the_head_says_what_it_cannot_see(tmp_path, capsys):
-    log.append(tmp_path, "finished")
+    log.append(tmp_path, "sealed")
     assert cli.run(["verify", str(tmp_path)]) == 0
     assert "--head" in capsys.readouterr().out
 

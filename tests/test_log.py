@@ -20,7 +20,7 @@ def graded(tmp_path_factory):
         (folder / name / "results.json").write_text(json.dumps({"score": 3.0}))
         log.append(folder, "graded", {"name": name}, [folder / name / "results.json"])
     (folder / "grades.csv").write_text("name,chapter,score,max_score,complete\n")
-    log.append(folder, "finished", files=[folder / "grades.csv"])
+    log.append(folder, "sealed", files=[folder / "grades.csv"])
     return folder
 
 
@@ -109,7 +109,7 @@ def test_a_log_written_anew_is_seen_only_with_the_head(batch):
     head = log.read_head(batch)
     (batch / log.LOG_NAME).unlink()
     _raise_score(batch)
-    log.append(batch, "finished", files=sorted(batch.glob("*/results.json")))
+    log.append(batch, "sealed", files=sorted(batch.glob("*/results.json")))
     assert log.verify(batch) == []
     assert "rewritten" in log.verify(batch, head=head)[0]
 
@@ -117,7 +117,7 @@ def test_a_log_written_anew_is_seen_only_with_the_head(batch):
 def test_a_log_goes_on_where_it_stopped(batch):
     head = log.read_head(batch)
     (batch / "grades.csv").write_text("name,chapter,score,max_score,complete\nada,ch03,3,3,true\n")
-    resumed = log.append(batch, "finished", files=[batch / "grades.csv"])
+    resumed = log.append(batch, "sealed", files=[batch / "grades.csv"])
     assert log.verify(batch, head=resumed) == []
     assert "goes on for 1 more" in log.verify(batch, head=head)[0]
 
