@@ -314,3 +314,15 @@ def test_weak_isolation_needs_to_be_allowed(folder, tmp_path, monkeypatch):
     assert error.value.status == 2 and not (tmp_path / "grades.csv").exists()
     result = grade_batch([folder / "untouched.ipynb"], tmp_path, device="cpu", allow_weak_isolation=True)
     assert result.results["untouched"]["extra_data"]["isolation"] == "T1"
+
+
+@pytest.mark.gpu
+def test_an_accelerator_gives_the_same_verdicts(folder, batch, tmp_path):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    names = ["right", "one", "two", "three"]
+    found = grade_batch([folder / f"{name}.py" for name in names], tmp_path, seed=SEED, device="cuda")
+    for name in names:
+        assert verdicts(found.results[name]) == verdicts(batch.results[name])
