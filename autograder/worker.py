@@ -220,7 +220,7 @@ def _kind(error: BaseException, message: str) -> str:
         return "memory"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return "output"
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename in _LABELS:
         return "syntax_error"
     return "not_a_value" if isinstance(error, NotAValue) else "raised"
 

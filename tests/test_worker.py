@@ -8,7 +8,8 @@ from autograder.manifest import Exercise, Manifest
 from autograder.proxy import Desk, Remote, Student
 from autograder.room import RoomBroken
 from autograder.submission import Source
-from mechinterp_course.checking.verdict import NotWritten, StudentFault
+from mechinterp_course.checking.comparison import expect_close
+from mechinterp_course.checking.verdict import CheckFailed, NotWritten, StudentFault
 from mechinterp_course.layout import PACKAGE
 
 GIVEN = """
@@ -94,6 +95,9 @@ class Counter:
     def up(self, by):
         self.count += by
         return self.count
+
+def evaluate(text):
+    return eval(text)
 
 def complain():
     raise ValueError(f"{object()} in {heads.__file__}")
@@ -388,3 +392,14 @@ def test_a_room_that_died_is_the_graders_error_and_ending_its_worker_twice_is_qu
     with pytest.raises(RoomBroken):
         student.close()
     student.close()
+
+
+def test_what_stayed_there_is_named_by_its_own_type(student):
+    with pytest.raises(CheckFailed, match="got a Counter"):
+        expect_close(student.Counter(3), torch.ones(2), dims="head")
+
+
+def test_a_syntax_error_that_a_call_meets_is_an_error_of_the_call(student):
+    with pytest.raises(StudentFault) as fault:
+        student.evaluate("return 1")
+    assert fault.value.kind == "raised" and not isinstance(fault.value, NotWritten)

@@ -166,18 +166,14 @@ def described(value: object) -> str:
     """Return what a value is, in a few words."""
     if value is None:
         return "None (is a `return` missing?)"
+    name = getattr(value, "type_name", type(value).__name__)  # of an object that stayed with the student
     if isinstance(value, Tensor):
         shape = " × ".join(map(str, value.shape))
-        return (
-            f"a {type(value).__name__} of shape {shape}"
-            if shape
-            else f"a {type(value).__name__} without axes"
-        )
+        return f"a {name} of shape {shape}" if shape else f"a {name} without axes"
     if isinstance(value, bool | int | float | str):
         text = repr(value)
-        return f"the {type(value).__name__} {text if len(text) <= 40 else text[:39] + '…'}"
-    article = "an" if type(value).__name__[0].lower() in "aeiou" else "a"
-    return f"{article} {type(value).__name__}"
+        return f"the {name} {text if len(text) <= 40 else text[:39] + '…'}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def fail(kind: str, message: str, expected: str | None = None, actual: str | None = None) -> NoReturn:
