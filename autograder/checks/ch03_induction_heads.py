@@ -1,4 +1,4 @@
-"""Checks of solutions/ch03_induction_heads/chapter.py, version 0cfa9a8ef864.
+"""Checks of solutions/ch03_induction_heads/chapter.py, version d764c8cda999.
 
 Written by `python -m mechinterp_course.authoring ch03_induction_heads`: edit the source instead.
 """
@@ -167,7 +167,7 @@ def induction_score__agrees_with_the_reference(student, draw):
 
 
 def induction_score__tells_induction_from_its_neighbours(student, draw):
-    """a perfect induction head scores 1, also if it is none in the first copy; its neighbours score 0"""
+    """a perfect induction head scores 1, wherever it looks in the first copy; its neighbours score 0"""
     batch, length = draw.integer(1, 4), draw.integer(4, 16)
     query, rows = torch.arange(2 * length + 1), torch.eye(2 * length + 1)
     induction, duplicate, previous = (rows[(query - back).clamp(min=0)] for back in (length - 1, length, 1))

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "0cfa9a8ef864", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "d764c8cda999", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `0cfa9a8ef864`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `d764c8cda999`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -26,7 +26,7 @@ In this chapter you find it, by three questions, each of which needs more than t
 2. **Where do its heads look?** Attention patterns, which are suggestive and cheap.
 3. **What would break without them?** Interventions, which are the only evidence here about causes.
 
-Then you take the functions you have written to a model that copies as well and in which almost all of it is false.
+Then you take your functions to a second model, which also copies, and of which almost none of this is true.
 
 You need PyTorch, and an idea of what attention does. The chapter takes about two hours. Every exercise is one
 function, and the cells below it say in a sentence what holds and what does not.
@@ -77,7 +77,7 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 `course-gpt2` has the architecture of GPT-2 and is small enough for a laptop. Everything below also runs on the real
-one: put `load_language_model("gpt2")` in the cell above, and only the figures change.
+one: put `load_language_model("gpt2")` in the cell above. The numbers change, and not all that is said of them will hold.
 
 Start with the recital. Twelve tokens are drawn at random from the vocabulary (the seed was picked for words that are
 pleasant to read), so no text had a reason to contain them in this order. The model reads them once, gets the first
@@ -417,12 +417,12 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-The three curves say what the ability is. With new tokens nothing happens at the second half, so position alone is no
+The three curves say what the ability is. With new tokens nothing happens in the second half, so position alone is no
 help. Shuffled, the gain does not shrink, it turns into a loss: the model is *worse* off than with tokens it has never
 seen. It sees *fern* again, and bets nearly everything on the token that came after *fern* the first time. So it does
 not merely keep a bag of recent words. It uses the order, "after this token came that one", and it trusts it blindly.
 
-That is all one can know from outside. Many different machines would draw the same curve, among them one that you
+That is as far as these curves go. Many different machines would draw the first of them, among them one that you
 will meet at the end of this chapter. Now we open the box.
 
 </details>
@@ -675,7 +675,7 @@ shape) and return the heads whose induction score is at least `threshold`: a lis
 sorted.
 
 `model.run_with_cache(tokens)` returns `(logits, cache)`, and `cache["blocks.1.attn.hook_pattern"]` is the pattern of
-layer 1. How many layers there are stands in `model.cfg.n_layers`.
+layer 1. The number of layers is `model.cfg.n_layers`.
 """
 
 # %% [markdown]
@@ -953,7 +953,7 @@ r"""
 
 Each head alone takes away more than half of the gain, and the control does nothing. But compare the sum of the single
 effects with the joint one. If the heads did independent work, the two would agree. Here the sum is larger, larger than
-the whole gain: copying needs *both*, so each gets the blame for what only the two together can do. The opposite happens
+the whole gain: part of the copying needs *both*, and each gets the blame for all of that part. The opposite happens
 as well, and you will meet it: parts that stand in for one another each look dispensable *because the others are still
 there*. A single ablation is a statement about a part in the company it keeps.
 
@@ -974,7 +974,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-For these heads the two kinds agree, which makes the claim stronger: whatever one puts in their place, copying breaks.
+Here the two kinds nearly agree, which makes the claim stronger: in place of the first two heads, neither zeros nor an
+average will do.
 """
 
 # %% [markdown]
@@ -984,7 +985,7 @@ r"""
 *`patch_head_output` · 15 minutes · difficulty 3 of 5 · 4 points*
 
 Ablation asks what is lost. *Activation patching* asks what one activation can carry. Two runs differ in one respect:
-say, in the **clean** one the pattern repeats, in the **corrupted** one the first copy has been replaced by other
+say, in the **clean** one the text repeats, in the **corrupted** one the first copy has been replaced by other
 tokens. Take the `z` of one head from one run and put it into the other.
 
 Return the logits of the **corrupted** run in which the `z` of this one head, at every position, is replaced by the `z`
@@ -1070,7 +1071,7 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     if denoise_or_noise.answered():
         def restored_and_destroyed(model, clean, corrupted, layer, head):
-            """Share of the second-copy loss that denoising repairs, and that noising spoils."""
+            """The shares of the gap in second-copy loss that denoising closes and that noising opens."""
             good, bad = second_copy(model(clean), clean), second_copy(model(corrupted), corrupted)
             denoised = second_copy(patch_head_output(model, clean, corrupted, layer, head), corrupted)
             noised = second_copy(patch_head_output(model, corrupted, clean, layer, head), clean)
@@ -1218,8 +1219,8 @@ r"""
 
 Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
 without an induction stripe: the previous-token head, on whose notes everything rests. And among the first is a head that
-no search for copying heads would have picked: you met it in the worked example, where it looked at nothing but the
-token it stands on. What do the induction heads do without it?
+no search for copying heads would have picked: you met it in the worked example, where it looked at hardly anything
+but the token it stands on. What do the induction heads do without it?
 
 </details>
 """
@@ -1244,10 +1245,10 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 They go on looking at the right token most of the time, and yet most of the gain is gone. So the stripe is not the
-mechanism. A head also has to *read* something there, and something later has to understand what it writes. Which of
+whole mechanism. A head also has to *read* something there, and something later has to understand what it writes. Which of
 these breaks, the numbers of this chapter can't say.
 
-Keep the limits in mind. All this is one model, trained once, on strings of random tokens. And `course-gpt2` had help:
+Keep the limits in mind. All this is one model, trained once, measured on random tokens. And `course-gpt2` had help:
 in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have
 found them to look (`mechinterp models card course-gpt2` says how). The head that looks at its own token was nobody's
 idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
@@ -1292,8 +1293,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-A large gain, clean stripes, a large joint effect. (The single effects are small: here are the heads that stand in for one
-another.) By every measure of this chapter so far, these are induction heads.
+A large gain, clean stripes, a large joint effect. (Zeroed alone, each matters little: here are the heads that stand in for
+one another.) By every measure just taken, these are induction heads.
 
 One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
 note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?
@@ -1338,13 +1339,14 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 It never did look for "the token after the previous occurrence". It goes by position, because in everything it was ever
-trained on the copy was 16 long, and the right place 15 back. With copies nearly as long, it goes on reciting, with
-confidence, what stands in the wrong place. At length 16, *looking for the continuation* and *looking 15 back* are the
-same stripe, so no pattern score, no gain and no ablation at that length can tell them apart. All the evidence was
-sound, and all of it was gathered at a single point.
+trained on the copy was 16 long, and the right place 15 back. With copies about as long, it goes on reciting, with
+confidence, what stands in the wrong place. On copies of 16 tokens, *looking for the continuation* and *looking 15 back*
+are the same stripe, so no pattern score, no gain and no ablation there can tell them apart. All the evidence was sound,
+and all of it was gathered at a single point.
 
-What tells two explanations apart is an input **on which they disagree**. Make that a habit: state the rival
-explanation, then look for the input that separates them.
+What tells two explanations apart is an input **on which they disagree**: another length, or the unrelated tokens that
+you used as a control before and that were left out here. Make that a habit: state the rival explanation, then look for
+the input that separates them.
 
 </details>
 """
@@ -1434,7 +1436,7 @@ r"""
 | a previous-token head feeds them | noising it destroys the gain | *nothing here shows the path between the two* |
 
 The last line is the honest gap. That one head writes the note and another reads it is a claim about a *path*, and you
-have only touched single heads. Path patching, and the QK and OV circuits behind the stripes, come next.
+have only touched whole heads. Path patching, and the QK and OV circuits behind the stripes, come next.
 
 Nor does any of this say how induction bears on other things the model does in context, which brings back the caution
 of the beginning: it is one mechanism, measured on one model, on text made to show it.
