@@ -185,7 +185,7 @@ def _write_values(axes: Axes, values: Float[Tensor, "layer head"], limit: float)
     for layer, row in enumerate(values.tolist()):
         for head, value in enumerate(row):
             colour = "white" if abs(value) > 0.6 * limit else "#3B3F46"
-            axes.text(head, layer, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+            axes.text(head, layer, f"{value:z.2f}", ha="center", va="center", fontsize=8, color=colour)
 
 
 def _diverging() -> Colormap:

@@ -172,3 +172,13 @@ def test_the_positional_model_copies_at_sixteen_by_many_spare_heads_and_recites_
     heads = [(0, head) for head in range(model.cfg.n_heads)]
     single = [rise(model, rows[16], [place]) for place in heads]
     assert rise(model, rows[16], heads) > 5 * sum(single)
+
+
+def test_the_positional_model_keeps_its_stripe_where_nothing_repeats():
+    model = load_language_model("course-positional")
+    start, d_vocab = model.tokenizer.bos_token_id, model.cfg.d_vocab
+    one, other = (repeated_tokens(d_vocab, 16, 16, start, seed=seed) for seed in (6, 7))
+    unrelated = torch.cat([one[:, :17], other[:, 1:17]], dim=1)
+    _, cache = model.run_with_cache(unrelated)
+    assert induction_score(cache["pattern", 0], 16).min() > 0.8
+    assert gain(model, unrelated, 16) < -2
