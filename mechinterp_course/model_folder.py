@@ -17,11 +17,12 @@ ABOUT = {
         "A small GPT-2 that learned to read the course's text world and to go on with whatever it has just "
         "seen, even if that is noise. Some of its training rows are text of `mechinterp_course.worlds.text`; "
         "the others repeat random ids of the whole vocabulary, at any length from 2 to 60 and any place.",
-        "Copying here runs on the heads of the textbook's induction circuit: a previous-token head in layer 0 "
-        "and two induction heads in layer 2. They did not come about by themselves: during the first 400 steps "
-        "these three heads were rewarded, less and less, for looking where such heads look. So their places say "
-        "nothing about where induction forms in other models. What they write and who reads it was shaped by "
-        "the language modelling loss, which in all the steps without a reward has kept them where they are.",
+        "Copying here runs on the heads of the textbook's induction circuit: a previous-token head in layer "
+        "0 and two induction heads in layer 2. They did not come about by themselves: during the first 400 "
+        "steps these three heads were rewarded, less and less, for looking where such heads look. So their "
+        "places say nothing about where induction forms in other models. What they write and who reads it "
+        "was shaped by the language modelling loss, which in all the steps without a reward has kept them "
+        "where they are.",
         (30, 20, 40),
     ),
     "course-positional": (
