@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "d764c8cda999", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "1e832c32c1c4", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `d764c8cda999`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `1e832c32c1c4`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -194,10 +194,11 @@ def moves_global_random_state(function, *arguments):
 def check_depends_on_the_seed_alone(student, draw):
     """the same seed gives the same tokens, another seed others, and torch's global random state is left alone"""
     seed, length = draw.integer(0, 10_000), draw.integer(15, 25)
-    rows, again, other = (student.repeated_tokens(500, length, 3, 0, seed + step) for step in (0, 0, 1))
-    expect(all(map(is_matrix, (rows, again, other))), "The result is not a tensor of shape [batch, pos].")
-    expect(torch.equal(again, rows), "The same seed gave other tokens the second time.")
-    expect(not torch.equal(other, rows), "Another seed gave the same tokens.")
+    again, *rows = (student.repeated_tokens(500, length, 3, 0, seed + step) for step in (0, 0, 1, 2))
+    expect(all(map(is_matrix, (again, *rows))), "The result is not a tensor of shape [batch, pos].")
+    expect(torch.equal(again, rows[0]), "The same seed gave other tokens the second time.")
+    alike = [torch.equal(rows[one], rows[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
+    expect(not any(alike), "Another seed gave the same tokens.")
     moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
     expect(moved is False, "The call has moved torch's global random state.")
 
