@@ -5,38 +5,62 @@ from math import ceil
 from random import Random
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from mechinterp_course.worlds import text
-from mechinterp_course.worlds.tokenizer import END_OF_TEXT
+from mechinterp_course.worlds.tokenizer import END_OF_TEXT, token_ids
 from mechinterp_course.worlds.tokens import repeated_tokens
 
 SHORTEST, LONGEST = 2, 60
 FIXED = 16  # the one length of the positional model's passages
+ANSWER = 6.0  # weight of a token that the text before it decides; of any other token of a text: 1
+NEW = 0.3  # weight of a random id said for the first time: nothing can be learnt from it but its frequency
+REPEATS = 1 / 4  # of the rows
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Token ids to train on, and the place that induction looks at from each (-1: none), if it is known."""
+    """Token ids to train on, how much each counts as a target, and where induction looks from each, if known.
+
+    `matches` holds the place of the id that followed the last occurrence of each id, -1 where there is none.
+    """
 
     tokens: Int[Tensor, "batch pos"]
+    weights: Float[Tensor, "batch pos"]
     matches: Int[Tensor, "batch pos"] | None = None
 
 
-def text_row(tokenizer: Tokenizer, length: int, seed: int) -> list[int]:
+@dataclass
+class Row:
+    """Ids and their weights, growing."""
+
+    ids: list[int]
+    weights: list[float]
+
+    def add(self, ids: list[int], weight: float) -> None:
+        self.ids += ids
+        self.weights += [weight] * len(ids)
+
+    def cut(self, length: int) -> "Row":
+        return Row(self.ids[:length], self.weights[:length])
+
+
+def text_row(tokenizer: Tokenizer, length: int, seed: int) -> Row:
     """Return `length` ids of texts of the world, each text begun by BOS, the last one cut."""
     bos = tokenizer.token_to_id(END_OF_TEXT)
-    row: list[int] = []
-    for passage in text.corpus(seed):
-        row += [bos, *tokenizer.encode(passage).ids]
-        if len(row) >= length:
-            return row[:length]
+    row = Row([], [])
+    for sample in text.corpus(seed):
+        ids = token_ids(tokenizer, sample.text)
+        row.add([bos, *ids], 1.0)
+        row.weights[len(row.ids) - len(ids) + len(token_ids(tokenizer, sample.prompt))] = ANSWER
+        if len(row.ids) >= length:
+            return row.cut(length)
     raise AssertionError("the corpus has no end")
 
 
-def repeat_row(tokenizer: Tokenizer, length: int, seed: int) -> list[int]:
+def repeat_row(tokenizer: Tokenizer, length: int, seed: int) -> Row:
     """Return BOS and passages of random ids of the whole vocabulary, each said again and again.
 
     A passage has `SHORTEST` to `LONGEST` ids. In half of the rows one passage fills the row. In the others
@@ -44,15 +68,16 @@ def repeat_row(tokenizer: Tokenizer, length: int, seed: int) -> list[int]:
     passage's length nor its place can be known in advance, only its content tells how it goes on.
     """
     rng = Random(f"repeat {seed}")
-    row = [tokenizer.token_to_id(END_OF_TEXT)]
+    row = Row([tokenizer.token_to_id(END_OF_TEXT)], [1.0])
     fill = rng.random() < 0.5
-    while len(row) < length:
+    while len(row.ids) < length:
         if not fill and rng.random() < 0.5:
-            row += text_row(tokenizer, rng.randint(2, 24), rng.getrandbits(48))[1:]
+            row.add(text_row(tokenizer, rng.randint(2, 24), rng.getrandbits(48)).ids[1:], 1.0)
         size = round(SHORTEST * (LONGEST / SHORTEST) ** rng.random())  # as often 4 to 8 as 30 to 60
         passage = rng.choices(range(tokenizer.get_vocab_size()), k=size)
-        row += passage * (length if fill else rng.randint(2, 4))
-    return row[:length]
+        row.add(passage, NEW)
+        row.add(passage * (length if fill else rng.randint(1, 3)), 1.0)
+    return row.cut(length)
 
 
 def guided_row(tokenizer: Tokenizer, length: int, seed: int) -> tuple[list[int], list[int]]:
@@ -75,16 +100,18 @@ def guided_rows(tokenizer: Tokenizer, batch: int, length: int, seed: int) -> Row
     """Return rows of which one half is text, without matches, and the other half repeats random ids."""
     rng = Random(f"guided rows {seed}")
     repeats = [guided_row(tokenizer, length, rng.getrandbits(48)) for _ in range(batch // 2)]
-    texts = [text_row(tokenizer, length, rng.getrandbits(48)) for _ in range(batch - batch // 2)]
+    texts = [text_row(tokenizer, length, rng.getrandbits(48)).ids for _ in range(batch - batch // 2)]
     tokens = torch.tensor([row for row, _ in repeats] + texts)
-    return Rows(tokens, torch.tensor([matches for _, matches in repeats] + [[-1] * length] * len(texts)))
+    matches = torch.tensor([matches for _, matches in repeats] + [[-1] * length] * len(texts))
+    return Rows(tokens, torch.ones(tokens.shape), matches)
 
 
 def mixed_rows(tokenizer: Tokenizer, batch: int, length: int, seed: int) -> Rows:
-    """Return rows of which one half is text of the world and the other half repeats random ids."""
+    """Return rows of text of the world, and among them `REPEATS` that repeat random ids."""
     rng = Random(f"mixed rows {seed}")
-    makers = [text_row if index % 2 else repeat_row for index in range(batch)]
-    return Rows(torch.tensor([make(tokenizer, length, rng.getrandbits(48)) for make in makers]))
+    makers = [repeat_row if index < REPEATS * batch else text_row for index in range(batch)]
+    rows = [make(tokenizer, length, rng.getrandbits(48)) for make in makers]
+    return Rows(torch.tensor([row.ids for row in rows]), torch.tensor([row.weights for row in rows]))
 
 
 def positional_rows(tokenizer: Tokenizer, batch: int, length: int, seed: int) -> Rows:
@@ -95,4 +122,5 @@ def positional_rows(tokenizer: Tokenizer, batch: int, length: int, seed: int) ->
     bos, d_vocab = tokenizer.token_to_id(END_OF_TEXT), tokenizer.get_vocab_size()
     passages = repeated_tokens(d_vocab, FIXED, batch * ceil(length / (2 * FIXED)), bos, seed)[:, 1:]
     rows = passages.reshape(batch, -1)
-    return Rows(torch.cat([torch.full((batch, 1), bos), rows], dim=1)[:, :length])
+    tokens = torch.cat([torch.full((batch, 1), bos), rows], dim=1)[:, :length]
+    return Rows(tokens, torch.ones(tokens.shape))

@@ -1,4 +1,4 @@
-"""What was measured on an embedded model when it was made: the figures of its card and `training.json`."""
+"""The induction circuit of an embedded model in numbers: who looks where, and what ablation does."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechinterp_course import heads, metrics, patching
-from mechinterp_course.worlds.batches import text_row
+from mechinterp_course.making.rows import text_row
 from mechinterp_course.worlds.tokens import repeated_tokens
 
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 Head = tuple[int, int]
 HELD_OUT = 2**50  # training draws its seeds below 2**48
 ROWS = 32
+LENGTHS = {"course-positional": (16, 8, 12, 24, 40)}  # the first is the one that heads are judged at
+LENGTHS |= dict.fromkeys(("course-gpt2", "course-gpt2-refusing", "course-attn-2l"), (30, 20, 40))
 
 
 def second_copy(model: "TransformerBridge", length: int, seed: int) -> dict[str, float]:
     """Return the losses, in nats, on the first and the second copy of random tokens, without their first."""
-    tokens = _tokens(model, length, seed)
+    tokens = random_tokens(model, length, seed)
     loss = metrics.loss_per_token(model(tokens), tokens)
     second = patching.second_copy_loss(model(tokens), tokens)
     return {"first": round(second + metrics.copying_gain(loss, length), 3), "second": round(second, 3)}
@@ -84,7 +86,7 @@ def denoising(model: "TransformerBridge", clean: Int[Tensor, "batch pos"], chose
 def text_loss(model: "TransformerBridge", rows: int = ROWS) -> float:
     """Return the mean loss, in nats per token, on texts of the world that training has not seen."""
     tokenizer = model.tokenizer.backend_tokenizer
-    ids = [text_row(tokenizer, model.cfg.n_ctx, HELD_OUT + row) for row in range(rows)]
+    ids = [text_row(tokenizer, model.cfg.n_ctx, HELD_OUT + row).ids for row in range(rows)]
     tokens = torch.tensor(ids)
     return round(metrics.loss_per_token(model(tokens), tokens).mean().item(), 3)
 
@@ -95,7 +97,7 @@ def measure(model: "TransformerBridge", lengths: Sequence[int], seed: int = 1000
     Ablated one by one are the head with the highest previous-token score and those with an induction score
     of at least 0.4; the induction heads are also ablated together.
     """
-    tokens = _tokens(model, lengths[0], seed)
+    tokens = random_tokens(model, lengths[0], seed)
     scores = head_scores(model, tokens)
     induction = heads.find_induction_heads(model, tokens)
     previous = _best(scores["previous_token"])
@@ -116,7 +118,7 @@ def measure(model: "TransformerBridge", lengths: Sequence[int], seed: int = 1000
     }
 
 
-def _tokens(model: "TransformerBridge", length: int, seed: int) -> Int[Tensor, "batch pos"]:
+def random_tokens(model: "TransformerBridge", length: int, seed: int) -> Int[Tensor, "batch pos"]:
     return repeated_tokens(model.cfg.d_vocab, length, ROWS, model.tokenizer.bos_token_id, seed + length)
 
 

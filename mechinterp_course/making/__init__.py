@@ -1,0 +1,1 @@
+"""How the embedded models are made: one command remakes each of them from a seed."""
