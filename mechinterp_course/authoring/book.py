@@ -39,10 +39,10 @@ def page(chapter: Chapter) -> str:
     return "\n".join(header) + "\n\n" + "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def table_of_contents(slugs: Iterable[str]) -> str:
-    """Return the text of `book/_toc.yml`: the introduction, then every chapter."""
+def table_of_contents(pages: Iterable[str]) -> str:
+    """Return the text of `book/_toc.yml`: the introduction, then every chapter and what comes after."""
     header = "# Written by `python -m mechinterp_course.authoring` from the folders in solutions/.\n"
-    return header + "format: jb-book\nroot: intro\nchapters:\n" + "".join(f"  - file: {s}\n" for s in slugs)
+    return header + "format: jb-book\nroot: intro\nchapters:\n" + "".join(f"  - file: {p}\n" for p in pages)
 
 
 def _block(chapter: Chapter, cell: Cell) -> str:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from mechinterp_course.authoring.book import page, table_of_contents
+from mechinterp_course.authoring.certificates import PAGE, certificate_page, certificates
 from mechinterp_course.authoring.chapter import Chapter, chapter_slugs, load_chapter
 from mechinterp_course.authoring.checks import check_module
 from mechinterp_course.authoring.manifest import manifest_json
@@ -25,7 +26,7 @@ def views(chapter: Chapter) -> dict[str, str]:
 
 
 def course_views(root: Path, slugs: Sequence[str] = ()) -> dict[str, str]:
-    """Return the views of some chapters (default: all) and the book's table of contents.
+    """Return the views of some chapters (default: all), the book's table of contents and its certificates.
 
     Raises CourseError for a slip in a source, and when two chapters share a number.
     """
@@ -33,7 +34,10 @@ def course_views(root: Path, slugs: Sequence[str] = ()) -> dict[str, str]:
     for one, other in pairwise(known):
         if one.split("_")[0] == other.split("_")[0]:
             raise CourseError(f"`{one}` and `{other}` have one number; rename a folder in solutions/")
-    made = {"book/_toc.yml": table_of_contents(known)}
+    certified = certificates(root, known)
+    made = {"book/_toc.yml": table_of_contents([*known, *(["certificate"] if certified else [])])}
+    exercises = {slug: [each.name for each in load_chapter(root, slug).exercises] for slug in certified}
+    made |= {PAGE: certificate_page(certified, exercises)} if certified else {}
     for slug in slugs or known:
         made |= views(load_chapter(root, slug))
     return made

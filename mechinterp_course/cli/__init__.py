@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mechinterp_course import __version__
-from mechinterp_course.cli import book, chapter, doctor, grading, learning, models
+from mechinterp_course.cli import appeals, book, certify, chapter, doctor, grading, learning, models
 from mechinterp_course.cli.terminal import complain
 from mechinterp_course.errors import CourseError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for family in (grading, learning, doctor):
+for family in (grading, appeals, learning, certify, doctor):
     family.add_commands(app)
 app.add_typer(models.app, name="models")
 app.add_typer(chapter.app, name="chapter")

@@ -73,15 +73,11 @@ def _isolation() -> dict:
 
 
 def _models() -> dict[str, str]:
-    """Return each model with where it is: embedded here, missing, or what a hub would add under its name."""
-    from mechinterp_course.models import MODELS
+    """Return each model with where it is: embedded here, missing, or public (`models list` says more)."""
+    from mechinterp_course.catalogue import EMBEDDED, PUBLIC
 
-    here = {info.name: "embedded" if _is_whole(info) else "missing" for info in MODELS}
-    return here | {info.public_checkpoint: "from the hub" for info in MODELS if info.public_checkpoint}
-
-
-def _is_whole(info) -> bool:
-    return (info.path / "model.safetensors").is_file()
+    here = {model.name: "embedded" if model.weights else "missing" for model in EMBEDDED}
+    return here | {model.name: "public" for model in PUBLIC}
 
 
 def _problems(facts: dict) -> list[str]:

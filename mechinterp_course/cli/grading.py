@@ -1,6 +1,7 @@
 """For a teacher: `grade`, `demo` and `verify`."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,19 @@ def grade(
     seed: Annotated[int | None, typer.Option(help="Decides every draw. Random unless given.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Submissions graded at once.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    hidden_feedback: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL",
+            help="What students see of a hidden check that failed: nothing, sentence or diagnosis.",
+        ),
+    ] = "sentence",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A dask scheduler whose workers grade, such as tcp://host:8786."
+        ),
+    ] = None,
     allow_weak_isolation: Annotated[
         bool, typer.Option("--allow-weak-isolation", help="Grade where hostile code can't be contained.")
     ] = False,
@@ -52,8 +66,9 @@ def grade(
 
     The same command again resumes a stopped batch.
     """
-    options = {"chapter": chapter, "seed": seed, "jobs": jobs, "device": device}
-    return _grade(submissions, out, as_json, allow_weak_isolation=allow_weak_isolation, **options)
+    options = {"chapter": chapter, "seed": seed, "jobs": jobs, "device": device, "scheduler": scheduler}
+    options |= {"allow_weak_isolation": allow_weak_isolation, "hidden_feedback": hidden_feedback}
+    return _grade(submissions, out, as_json, **options)
 
 
 def verify(
@@ -69,6 +84,9 @@ def verify(
 
     if not folder.is_dir():
         raise CourseError(f"{folder} is no folder: give the one that `mechinterp grade --out` wrote")
+    head = head and head.strip().lower()
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
+        raise CourseError("--head takes the 64 digits that `mechinterp grade` printed as the log head")
     problems = problems_of(folder, head)
     if as_json:
         show_json({"verified": not problems, "head_given": head is not None, "problems": problems})

@@ -60,4 +60,4 @@ def show_table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     console().print(table)
 
 
-RIGHT_ALIGNED = {"score", "of", "MB", "minutes"}
+RIGHT_ALIGNED = {"score", "of", "MB", "minutes", "parameters", "fp32", "fp16, bf16", "card", "measured"}
