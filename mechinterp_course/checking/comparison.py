@@ -10,8 +10,17 @@ from torch import Tensor
 
 from mechinterp_course.checking.elements import explain_elements
 from mechinterp_course.checking.evidence import number
-from mechinterp_course.checking.explanation import SHAPE_RELATIONS, axis_names, explain, named_index, related
+from mechinterp_course.checking.explanation import (
+    SHAPE_RELATIONS,
+    axis_names,
+    explain,
+    named_index,
+    named_shape,
+    related,
+)
 from mechinterp_course.checking.verdict import CheckFailed, Diagnosis, NotWritten, StudentFault
+
+MOST_AXES_LEFT, MOST_EXPLAINED = 3, 1 << 22  # axes not reduced, values
 
 # What torch.testing.assert_close allows: (rtol, atol) by dtype, nothing for whole numbers.
 TOLERANCES = {
@@ -93,6 +102,9 @@ def _compare_tensors(
     if type(actual) is not Tensor:
         fail("wrong_type", f"Expected a tensor, got {described(actual)}.", "Tensor", described(actual))
     dims = " ".join(names)
+    if _is_far_off(actual, expected):
+        asked, found = named_shape(expected.shape, names), named_shape(actual.shape)
+        fail("wrong_shape", f"Expected {asked}, got {found}.", asked, found)
     if actual.shape != expected.shape:
         raise CheckFailed(explain(actual, expected, dims))
     for kind, asked, found in (
@@ -105,6 +117,12 @@ def _compare_tensors(
     _refuse_not_finite(actual, expected, names)
     if diagnosis := explain(actual, expected, dims, *tolerance(expected.dtype, given)):
         raise CheckFailed(diagnosis)
+
+
+def _is_far_off(actual: Shaped[Tensor, "..."], expected: Shaped[Tensor, "..."]) -> bool:
+    """Whether a shape is beyond explaining: trying every choice of 20 axes would take minutes."""
+    too_large = actual.numel() > max(MOST_EXPLAINED, 4 * expected.numel())
+    return actual.dim() > expected.dim() + MOST_AXES_LEFT or too_large
 
 
 def _compare_numbers(actual: object, expected: float, given: tuple[float | None, float | None]) -> None:

@@ -79,6 +79,8 @@ def _counted(name: str) -> str:
 
 def _explain_collection(actual: list, expected: list, what: str, ordered: bool) -> tuple[str, str]:
     found, asked = [_key(each) for each in actual], [_key(each) for each in expected]
+    if {family(each) for each in expected} == {"bool"} == {family(each) for each in actual}:
+        return _explain_verdicts(actual, expected, what)
     if Counter(found) == Counter(asked) and ordered:
         return _explain_order(actual, expected, what)
     if odd := _odd_one(actual, expected):
@@ -91,6 +93,17 @@ def _explain_collection(actual: list, expected: list, what: str, ordered: bool) 
         or _shifted_index(actual, expected, what, parts)
         or _missing_and_extra(actual, expected, what)
     )
+
+
+def _explain_verdicts(actual: list[bool], expected: list[bool], what: str) -> tuple[str, str]:
+    """Truth values are told apart by their places; their order means nothing."""
+    kind, message = _explain_places(actual, expected, what)
+    if len(actual) == len(expected) and {True, False} == set(expected):
+        if all(found != asked for found, asked in zip(actual, expected, strict=True)):
+            return kind, f"Every one of the {len(expected)} {what} is the opposite of the expected one."
+        if len(set(actual)) == 1:
+            message += f" Every one of yours is {actual[0]}."
+    return kind, message
 
 
 def _key(value: object) -> tuple:
@@ -125,6 +138,8 @@ def _explain_places(actual: list, expected: list, what: str) -> tuple[str, str]:
         return "wrong_value", f"Expected {len(expected)} {what}, got {len(actual)}."
     wrong = [place for place, pair in enumerate(zip(actual, expected, strict=True)) if not same(*pair)]
     place = wrong[0]
+    if what == "sizes" and sorted(actual) == sorted(expected):
+        return "axes_swapped", f"The right sizes in another order: {tuple(actual)}, not {tuple(expected)}."
     message = f"{len(wrong)} of {len(expected)} {what} are wrong; the first is entry {place}: "
     return "wrong_value", f"{message}expected {shortened(expected[place])}, got {shortened(actual[place])}."
 
@@ -159,12 +174,15 @@ def _shifted_index(actual: list, expected: list, what: str, parts: tuple[str, st
         actual, expected, parts = [(each,) for each in actual], [(each,) for each in expected], (what,)
     if any(_kinds(each) != ("int",) * len(parts) for each in actual):
         return None
-    for place, part in enumerate(parts):
-        for step, size in ((1, "small"), (-1, "large")):
-            moved = [(*each[:place], each[place] + step, *each[place + 1 :]) for each in actual]
+    for step, size in ((1, "small"), (-1, "large")):
+        for places in [*((place,) for place in range(len(parts))), tuple(range(len(parts)))]:
+            moved = [
+                tuple(value + step * (place in places) for place, value in enumerate(each)) for each in actual
+            ]
             if Counter(moved) == Counter(map(tuple, expected)):
-                subject = f"Every {part}" if len(parts) > 1 else f"All {part}"
-                return "off_by_one", f"{subject} {'is' if len(parts) > 1 else 'are'} too {size} by 1."
+                which = " and every ".join(parts[place] for place in places)
+                subject = f"Every {which} is" if len(parts) > 1 else f"All {which} are"
+                return "off_by_one", f"{subject} too {size} by 1."
     return None
 
 
@@ -178,11 +196,24 @@ def _missing_and_extra(actual: list, expected: list, what: str) -> tuple[str, st
     extra = [originals[key] for key in found if key not in asked]
     said = []
     if missing:
-        said.append(f"Missing {what}: {shortened(missing)[1:-1]}.")
+        said.append(f"Missing {what}: {shortened(missing)[1:-1]}.{_missing_groups(missing, expected, what)}")
     if extra:
         said.append(f"{what.capitalize()} that should not be there: {shortened(extra)[1:-1]}.")
     kind = "missing_and_extra" if missing and extra else "missing_elements" if missing else "extra_elements"
     return kind, " ".join(said)
+
+
+def _missing_groups(missing: list, expected: list, what: str) -> str:
+    """Say of which values of the first part all pairs are missing, if that is all that is missing."""
+    if what not in PAIR_PARTS or not all(_kinds(each) == ("int", "int") for each in expected):
+        return ""
+    groups = {each[0] for each in missing}
+    if len(missing) < 3 or {each for each in map(tuple, expected) if each[0] in groups} != set(
+        map(tuple, missing)
+    ):
+        return ""
+    name = PAIR_PARTS[what][0]
+    return f" That is all of {name} {', '.join(map(str, sorted(groups)))}."
 
 
 def _explain_dict(actual: dict, expected: dict, what: str) -> tuple[str, str]:

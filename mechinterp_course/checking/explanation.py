@@ -24,16 +24,20 @@ VALUE_RELATIONS = (
     value_relations.sign,
     value_relations.factor,
     value_relations.offset,
+    value_relations.cut_off,
+    value_relations.rounded,
     value_relations.one_slice,
     value_relations.shifted,
     value_relations.reversed_along,
     value_relations.missing_softmax,
+    value_relations.extra_softmax,
     value_relations.log_or_probability,
     value_relations.missing_mask,
     value_relations.missing_normalization,
     shape_relations.over_reduced,
     shape_relations.reshaped,
     value_relations.order,
+    value_relations.few_slices,
 )
 NEARLY = 1e-4  # of the largest value
 LOW_PRECISION = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
@@ -114,8 +118,22 @@ def _explain_shape(
 ) -> Diagnosis:
     asked, found = named_shape(expected.shape, names), named_shape(actual.shape)
     kind, message = related(actual, expected, names, 1e-5, SHAPE_RELATIONS) or ("wrong_shape", "")
-    message = f"{message} Expected {asked}, got {found}.".strip()
+    message = f"{message or _wrong_size(actual, expected, names)} Expected {asked}, got {found}.".strip()
     return Diagnosis(kind, message, expected=asked, actual=found, where="shape")
+
+
+def _wrong_size(
+    actual: Shaped[Tensor, "..."], expected: Shaped[Tensor, "..."], names: tuple[str, ...]
+) -> str:
+    """Say which axis has another size than asked, if it is one alone."""
+    if actual.dim() != expected.dim():
+        return ""
+    wrong = [each for each in zip(names, actual.shape, expected.shape, strict=True) if each[1] != each[2]]
+    if len(wrong) != 1:
+        return ""
+    name, found, asked = wrong[0]
+    gap = f"{abs(found - asked)} too {'many' if found > asked else 'few'}"
+    return f"`{name}` has {found} entries where {asked} were asked, {gap}."
 
 
 def _how_many(

@@ -2,8 +2,8 @@
 
 import importlib.util
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,15 +50,32 @@ def recognise(
     return recognise_in_all([(check, transcript, draw)], exercise, mistakes)
 
 
+@dataclass(frozen=True)
+class Replay:
+    """A check run with a mistake in the student's place. `alone` if it asked for no other name than that."""
+
+    failed: bool
+    transcript: Transcript
+    alone: bool
+
+
 def recognise_in_all(
-    failed: Sequence[tuple[Callable, Transcript, Draw]], exercise: str, mistakes: Mistakes
+    failed: Sequence[tuple[Callable, Transcript, Draw]],
+    exercise: str,
+    mistakes: Mistakes,
+    replay: Callable[..., Replay] | None = None,
+    passed: Sequence[tuple[Callable, Transcript, Draw]] = (),
 ) -> str | None:
     """Return the first mistake that behaves as the student did in every failed check, None if none does.
 
-    `failed` holds each failed check with the student's transcript in it and the check's draw.
+    `failed` holds each failed check with the student's transcript in it and the check's draw, `passed` those
+    that the student passed: a mistake that fails one of them is another. `replay` has the arguments and the
+    result of `replayed`, and may remember.
     """
+    replay = replay or replayed
     for name, mistake in mistakes.items():
-        if failed and all(behaves_alike(exercise, mistake, *run) for run in failed):
+        as_failed = failed and all(_alike_in(replay(exercise, mistake, *run), run[1]) for run in failed)
+        if as_failed and not any(replay(exercise, mistake, *run).failed for run in passed):
             return name
     return None
 
@@ -72,10 +89,36 @@ def behaves_alike(
     global generators are seeded from it, as they are for the student, so that a mistake that draws from them
     can be met. Where the student's code did nothing but raise, the exception's message must agree too.
     """
-    student = LocalStudent({**recorded(transcript), exercise: mistake})
+    return _alike_in(replayed(exercise, mistake, check, transcript, draw), transcript)
+
+
+def replayed(exercise: str, mistake: Callable, check: Callable, transcript: Transcript, draw: Draw) -> Replay:
+    """Run `check` with a mistake in the student's place, as `behaves_alike` tells it."""
+    names = _Asked({**recorded(transcript), exercise: mistake})
+    student = LocalStudent(names)
     with seeded_generators(draw.student_seed):
         outcome = evaluate(check, student, draw.restart())
-    return outcome.verdict == "failed" and same_transcript(student.transcript, transcript)
+    return Replay(outcome.verdict == "failed", student.transcript, names.asked <= {exercise})
+
+
+def _alike_in(replay: Replay, transcript: Transcript) -> bool:
+    return replay.failed and same_transcript(replay.transcript, transcript)
+
+
+class _Asked(dict):
+    """Names that note which of them were looked up."""
+
+    def __init__(self, names: Mapping[str, Callable]):
+        super().__init__(names)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Callable:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
 
 
 def named(diagnosis: Diagnosis, name: str, mistake: Callable) -> Diagnosis:

@@ -43,6 +43,13 @@ def reshaped(pair: Pair) -> Found:
                 f"The right values, but in memory they lie as {axis_order(pair, order)}: "
                 "a reshape or view stands where the dimensions had to be permuted."
             )
+        if pair.actual.dim() == pair.expected.dim() and pair.fits(
+            pair.actual.permute(order).flatten(), pair.expected.flatten()
+        ):
+            return "reshaped", (
+                "The right values, folded into axes of the wrong sizes and then permuted to "
+                f"{axis_order(pair, order)}."
+            )
     return None
 
 

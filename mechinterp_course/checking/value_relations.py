@@ -12,6 +12,7 @@ from mechinterp_course.checking.evidence import Found, Pair, Values, largest, me
 from mechinterp_course.checking.factors import logarithm_base, meaning_of
 
 LONGEST_SHIFT = 3
+MOST_DIGITS = 5
 
 
 def zeros(pair: Pair) -> Found:
@@ -33,9 +34,11 @@ def constant(pair: Pair) -> Found:
 
 
 def sign(pair: Pair) -> Found:
-    """The opposite sign everywhere."""
+    """The opposite sign everywhere, or none."""
     if (pair.tells or measured(pair.expected)) and pair.fits(-pair.actual):
         return "sign", "The sign is the opposite everywhere."
+    if pair.telling(pair.expected[pair.expected < 0]) and pair.fits(pair.actual, pair.expected.abs()):
+        return "sign", "These are the absolute values of the expected ones: the signs are lost."
     return None
 
 
@@ -65,12 +68,48 @@ def offset(pair: Pair) -> Found:
     return "offset", f"Every value is too {'large' if gap > 0 else 'small'} by {number(abs(gap.item()))}."
 
 
+def cut_off(pair: Pair) -> Found:
+    """Right, but for values beyond a limit, which stand at the limit."""
+    for most, name, beyond in (
+        (pair.actual.max(), "larger", torch.gt),
+        (pair.actual.min(), "smaller", torch.lt),
+    ):
+        cut = beyond(pair.expected, most) & ~torch.isclose(pair.expected, most, pair.rtol)
+        rest = pair.expected[~cut]
+        limited = torch.where(cut, most, pair.expected)
+        if (
+            cut.sum() > 1
+            and pair.telling(rest)
+            and pair.fits(pair.actual, limited)
+            and not pair.flat(pair.expected[cut])
+        ):
+            return "cut_off", f"Right, but cut off at {number(most.item())}: {name} values were expected."
+    return None
+
+
+def rounded(pair: Pair) -> Found:
+    """The expected values with few decimals left."""
+    single = pair.expected.numel() == 1 and measured(pair.expected)
+    for digits in range(int(single), MOST_DIGITS) if single or pair.tells else ():
+        close = min(1e-6 * largest(pair.expected), 1e-2 * 10**-digits)
+        if pair.actual.any() and torch.allclose(
+            pair.actual, pair.expected.round(decimals=digits), rtol=0, atol=close
+        ):
+            return (
+                "rounded",
+                f"These are the expected values rounded to {digits} decimal{'s' * (digits != 1)}.",
+            )
+    return None
+
+
 def one_slice(pair: Pair) -> Found:
     """Right but at one index, or at the first or last few, of an axis."""
     wrong = ~torch.isclose(pair.actual, pair.expected, pair.rtol, pair.rtol * largest(pair.expected))
     for axis, name, size in pair.axes(smallest=3):
         others = [other for other in range(wrong.dim()) if other != axis]
         places = (wrong.any(dim=others) if others else wrong).nonzero().flatten().tolist()
+        if 2 * wrong.sum() < len(places) * wrong.numel() / size:
+            continue  # most of these slices is right: the mistake lies elsewhere
         if len(places) == 1:
             end = {0: ", the first", size - 1: ", the last"}.get(places[0], "")
             return "one_slice", f"Right everywhere but at {name}={places[0]}{end}."
@@ -104,6 +143,16 @@ def reversed_along(pair: Pair) -> Found:
     for axis, name, _ in pair.axes(smallest=3):
         if pair.tells and pair.fits(pair.actual.flip(axis)):
             return "reversed", f"In reverse order along `{name}`."
+    return None
+
+
+def extra_softmax(pair: Pair) -> Found:
+    """The softmax or log-softmax of the scores or logits that were asked."""
+    for axis, name, _ in pair.axes():
+        for function in (torch.softmax, torch.log_softmax):
+            if pair.tells and pair.fits(pair.actual, function(pair.expected, axis)):
+                what = function.__name__.replace("_", "-")
+                return "extra_softmax", f"It is the {what} over `{name}` of the expected value: leave it out."
     return None
 
 
@@ -182,10 +231,29 @@ def order(pair: Pair) -> Found:
     """The right values along an axis in another order."""
     for axis, name, size in pair.axes(smallest=3):
         distinct = pair.expected.unique(dim=axis).shape[axis] == size
+        moved = pair.expected[~torch.isclose(pair.actual, pair.expected, pair.rtol)]
         if (
             distinct
-            and pair.tells
+            and pair.telling(moved)
             and pair.fits(pair.actual.sort(axis).values, pair.expected.sort(axis).values)
         ):
             return "order", f"The right values along `{name}`, but in another order."
+    return None
+
+
+def few_slices(pair: Pair) -> Found:
+    """Right but at two indices of an axis, or right at one index only."""
+    wrong = ~torch.isclose(pair.actual, pair.expected, pair.rtol, pair.rtol * largest(pair.expected))
+    for axis, name, size in pair.axes(smallest=3):
+        others = [other for other in range(wrong.dim()) if other != axis]
+        at = wrong.any(dim=others) if others else wrong
+        places, right = at.nonzero().flatten().tolist(), (~at).nonzero().flatten().tolist()
+        if 2 * wrong.sum() < len(places) * wrong.numel() / size:
+            continue
+        if len(places) == 2 and size > 5 and pair.tells:
+            return "one_slice", f"Right everywhere but at {name}={places[0]} and {name}={places[1]}."
+        if len(right) == 1:
+            agreed = pair.expected.select(axis, right[0])
+            if measured(agreed) and agreed.numel() > 2 and pair.telling(agreed):
+                return "one_slice", f"Right at {name}={right[0]}, and nowhere else along `{name}`."
     return None
