@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from autograder.parsing import parse
 from autograder.submission import Source, Unreadable
 from mechinterp_course.checking.verdict import NotWritten, StudentFault
 
-MAX_CELLS = 1000
-MAX_CODE = 1 << 20  # characters of a script; a notebook may be larger, for its outputs
+MAX_CELLS = 20_000
+MAX_CODE = 3 << 20  # bytes of code as JSON, which is how it goes to a worker; outputs don't count
+MAX_PADDING = 1 << 20  # line breaks put before a script's cells, so that tracebacks show the file's lines
+MAX_PARTS = 10_000_000  # commas and brackets of a notebook's JSON: each costs its reader memory
 NOT_RUN = frozenset({"demo", "check", "given", "predict", "rubric", "interview", "hint"})
 
 
@@ -39,8 +42,9 @@ class Reading:
 
 def read_source(source: Source) -> Reading:
     """Return the code cells of a `.py` or `.ipynb`; raises Unreadable when there are none to be had."""
+    encoding = "utf-16" if source.data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = source.data.decode("utf-8-sig")
+        text = source.data.decode(encoding)
     except UnicodeDecodeError as error:
         raise Unreadable(f"{source.path} is not UTF-8 text") from error
     if "\0" in text:
@@ -50,6 +54,8 @@ def read_source(source: Source) -> Reading:
 
 
 def _read_notebook(text: str, path: str) -> Reading:
+    if sum(map(text.count, ",[{")) > MAX_PARTS:
+        raise Unreadable(f"{path} has more than {MAX_PARTS:,} parts")
     try:
         notebook = json.loads(text)
         raw_cells, metadata = notebook["cells"], notebook.get("metadata", {})
@@ -75,22 +81,39 @@ TAGS = re.compile(r"tags=(\[[^\]]*\])")
 HEADER = re.compile(r"^# +mechinterp_course: *(\{.*\}) *$", re.MULTILINE)
 
 
+Piece = tuple[int, str, frozenset[str]]
+"""How many lines of the file stand before a cell, its source, its tags."""
+
+
 def _read_script(text: str) -> Reading:
+    if len(text) > MAX_CODE:
+        raise Unreadable(f"it has more than {MAX_CODE >> 20} MB of code")
+    first = MARKER.search(text)
+    about = _about(text[: first.start()] if first else "")
+    pieces = list(_marked_cells(text) if first else _pieces(text))
+    return _reading(_padded(pieces), about.get("chapter"), about.get("version"))
+
+
+def _marked_cells(text: str) -> Iterable[Piece]:
+    """Yield the code cells of a file with markers; what stands before the first is one too."""
     marks = list(MARKER.finditer(text))
-    if len(text) > MAX_CODE or len(marks) > MAX_CELLS:
-        raise Unreadable(f"it has more than {MAX_CELLS} cells or {MAX_CODE >> 20} MB of code")
-    about = _about(text[: marks[0].start()] if marks else "")
     starts = [(0, "")] + [(mark.end(), mark["rest"]) for mark in marks]
     ends = [mark.start() for mark in marks] + [len(text)]
-    cells = []
+    lines, before = 0, 0
     for (start, rest), end in zip(starts, ends, strict=True):
+        lines, before = lines + text.count("\n", before, start), start
         if "[markdown]" not in rest and "[raw]" not in rest:
-            first_line = text.count("\n", 0, start) + 1
-            padded = "\n" * (first_line - 1) + text[start:end]  # tracebacks then show the file's own lines
-            cells.append(("the file", padded, _tags(rest)))
-    if not marks:
-        cells = list(_pieces(text))
-    return _reading(cells, about.get("chapter"), about.get("version"))
+            yield lines, text[start:end], _tags(rest)
+
+
+def _padded(pieces: list[Piece]) -> Iterable[tuple[str, str, frozenset[str]]]:
+    """Yield cells after as many line breaks as lines before them, so that tracebacks show the file's lines.
+
+    Where that would be too many, cells have numbers instead.
+    """
+    pad = sum(lines for lines, _, _ in pieces) <= MAX_PADDING
+    for number, (lines, source, tags) in enumerate(pieces, start=1):
+        yield ("the file", "\n" * lines + source, tags) if pad else (f"code cell {number}", source, tags)
 
 
 def _about(header: str) -> dict:
@@ -111,12 +134,12 @@ def _tags(rest: str) -> frozenset[str]:
         return frozenset()
 
 
-def _pieces(text: str) -> Iterable[tuple[str, str, frozenset[str]]]:
+def _pieces(text: str) -> Iterable[Piece]:
     """Yield a file without cell markers in pieces: each top-level definition, and what stands between two."""
     lines = text.splitlines(keepends=True)
     cuts = sorted({0, *_definition_borders(text), len(lines)})
     for start, end in pairwise(cuts):
-        yield "the file", "\n" * start + "".join(lines[start:end]), frozenset()
+        yield start, "".join(lines[start:end]), frozenset()
 
 
 def _definition_borders(text: str) -> set[int]:
@@ -134,7 +157,9 @@ def _definition_borders(text: str) -> set[int]:
 def _reading(cells: Iterable[tuple[str, str, frozenset[str]]], chapter: object, version: object) -> Reading:
     code = [(label, source) for label, source, tags in cells if not tags & NOT_RUN and source.strip()]
     if len(code) > MAX_CELLS:
-        raise Unreadable(f"it has more than {MAX_CELLS} cells of code")
+        raise Unreadable(f"it has more than {MAX_CELLS:,} cells of code")
+    if sum(len(json.dumps(source)) for _, source in code) > MAX_CODE:
+        raise Unreadable(f"it has more than {MAX_CODE >> 20} MB of code")
     kept = tuple(_cell(label, source) for label, source in code)
     names = frozenset().union(*(cell.mentions for cell in kept))
     return Reading(kept, str(chapter) if chapter else None, str(version) if version else None, names)
@@ -162,14 +187,14 @@ def without_magics(source: str) -> str:
 
 def _parse(source: str) -> ast.Module | None:
     try:
-        return ast.parse(source)
+        return parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 def _syntax_fault(label: str, source: str) -> NotWritten:
     try:
-        ast.parse(source)
+        parse(source)
     except SyntaxError as error:
         line = f"line {error.lineno} of {label}: {(error.text or '').strip()[:120]}"
         return NotWritten("syntax_error", f"Python can't read this cell: {error.msg}", line)

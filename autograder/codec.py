@@ -23,6 +23,8 @@ DTYPES = {
 }  # fmt: skip
 ARRAY_KINDS = "fiub"  # NumPy: floats, signed and unsigned integers, booleans
 MAX_DEPTH, MAX_AXES = 20, 32
+MAX_KEYS = 10_000  # of a dict or set: keys can be chosen so that each collides with all before it
+LONGEST_NAME = 80
 
 Buffers = list[bytes]
 
@@ -60,6 +62,10 @@ def encode(value: Any, buffers: Buffers, refer: Callable[[Any], dict], depth: in
         names = [field.name for field in dataclasses.fields(value)]
         fields = [[name, encode(getattr(value, name), buffers, refer, depth + 1)] for name in names]
         return {"k": "record", "type": kind.__name__, "v": fields}
+    if kind is Record:
+        parts = [(name, part) for name, part in vars(value).items() if name != "type_name"]
+        fields = [[name, encode(part, buffers, refer, depth + 1)] for name, part in parts]
+        return {"k": "record", "type": value.type_name, "v": fields}
     return refer(value)
 
 
@@ -93,6 +99,7 @@ def _decode(data: dict, buffers: list[bytearray], resolve: Callable, device: str
     if kind in _FROM_JSON:
         return _FROM_JSON[kind](data["v"])
     if kind in _CONTAINERS:
+        _refuse_many_keys(kind, data["v"])
         return _CONTAINERS[kind](map(inner, data["v"]))
     match kind:
         case "tensor":
@@ -100,16 +107,39 @@ def _decode(data: dict, buffers: list[bytearray], resolve: Callable, device: str
         case "array":
             return _decode_array(data, buffers)
         case "dict":
+            _refuse_many_keys(kind, data["v"])
             return {inner(key): inner(value) for key, value in data["v"]}
         case "record":
             fields = {str(name): inner(value) for name, value in data["v"]}
-            return Record(**fields | {"type_name": str(data["type"])})
+            return Record(**fields | {"type_name": type_name(data["type"])})
         case _:
             return resolve(data)
 
 
+def type_name(text: Any) -> str:
+    """Return what the other side calls a type as a short name of one word, never empty."""
+    return "".join(str(text)[:LONGEST_NAME].split()) or "object"
+
+
+def _refuse_many_keys(kind: str, parts: list) -> None:
+    if kind in ("dict", "set", "frozenset") and len(parts) > MAX_KEYS:
+        raise NotAValue(f"a {kind} of more than {MAX_KEYS} elements")
+
+
+def _take(buffers: list[bytearray], place: int) -> bytearray:
+    """Return a buffer and leave an empty one: two values may not share their memory."""
+    raw, buffers[place] = buffers[place], bytearray()
+    return raw
+
+
 def _plain(value: Any) -> Any:
     if not isinstance(value, type(None) | bool | int | float | str):
+        raise NotAValue("malformed value")
+    return value
+
+
+def _whole(value: Any) -> int | None:
+    if not isinstance(value, type(None) | int):
         raise NotAValue("malformed value")
     return value
 
@@ -120,7 +150,7 @@ _FROM_JSON = {
     "int": int,
     "dtype": DTYPES.__getitem__,
     "device": torch.device,
-    "slice": lambda parts: slice(*parts),
+    "slice": lambda parts: slice(*map(_whole, parts)),
     "ellipsis": lambda _: ...,
 }
 
@@ -132,7 +162,8 @@ def _is_plain_tensor(value: torch.Tensor) -> bool:
 
 
 def _encode_tensor(value: torch.Tensor, buffers: Buffers) -> dict:
-    raw = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
+    flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    raw = flat.as_strided((flat.numel(),), (1,)).view(torch.uint8).numpy()  # one value may have any stride
     buffers.append(raw.tobytes())
     return {
         "k": "tensor",
@@ -145,7 +176,11 @@ def _encode_tensor(value: torch.Tensor, buffers: Buffers) -> dict:
 
 
 def _decode_tensor(data: dict, buffers: list[bytearray], device: str) -> torch.Tensor:
-    dtype, shape, raw = DTYPES[data["dtype"]], [int(size) for size in data["shape"]], buffers[data["blob"]]
+    dtype, shape, raw = (
+        DTYPES[data["dtype"]],
+        [int(size) for size in data["shape"]],
+        _take(buffers, data["blob"]),
+    )
     if len(shape) > MAX_AXES or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(raw):
         raise NotAValue("a tensor whose bytes don't match its shape")
     flat = torch.frombuffer(raw, dtype=dtype) if len(raw) else torch.empty(0, dtype=dtype)
@@ -172,7 +207,7 @@ def _decode_array(data: dict, buffers: list[bytearray]) -> np.ndarray | np.gener
     dtype = np.dtype(data["dtype"])
     if dtype.kind not in ARRAY_KINDS:
         raise NotAValue(f"an array of {dtype}")
-    array = np.frombuffer(buffers[data["blob"]], dtype=dtype).reshape(data["shape"])
+    array = np.frombuffer(_take(buffers, data["blob"]), dtype=dtype).reshape(data["shape"])
     return array[()] if data["scalar"] else array
 
 

@@ -3,20 +3,44 @@
 import ast
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from types import FunctionType
 
 import torch
 
 from autograder.cells import Reading
 from autograder.manifest import Check, Exercise, Manifest
+from autograder.parsing import parse
 from autograder.proxy import SECONDS_PER_CALL, SECONDS_PER_CELL, Desk, Student
+from autograder.reuse import Reuse, WarmDraw, remembering
 from autograder.room import Room, RoomBroken, Zygote
+from autograder.rooms import Rooms
+from autograder.soundness import blamed
+from mechinterp_course.checking.cases import cases_of
+from mechinterp_course.checking.confirmation import known_mistake, known_slip
 from mechinterp_course.checking.draw import Draw, check_seed
-from mechinterp_course.checking.recognition import Transcript, load_mistakes, named, recognise_in_all
+from mechinterp_course.checking.inquiry import Inquiry
+from mechinterp_course.checking.questions import told
+from mechinterp_course.checking.recognition import (
+    Mistakes,
+    Transcript,
+    load_mistakes,
+    named,
+    recognise_in_all,
+)
+from mechinterp_course.checking.slips import (
+    Slip,
+    library_function,
+    slips_of_library,
+    takes_a_model,
+    with_sentence,
+)
 from mechinterp_course.checking.verdict import Diagnosis, NotWritten, Outcome, StudentFault, evaluate
 
 known_mistakes = cache(load_mistakes)
+TRIES = 3  # at an exercise, while rooms break under it
 
 
 @dataclass(frozen=True)
@@ -32,19 +56,24 @@ class Finding:
 
 @dataclass
 class Examiner:
-    """Examines submissions one after another, keeping a room open per exercise.
+    """Examines submissions one after another. Close it to end the rooms it opened.
 
-    `seed` decides every draw; `slowness` stretches the time limits. Close it to end the rooms.
+    `seed` decides every draw; `slowness` stretches the time limits. `rooms` and `reuse` may be shared with
+    other examiners that have the same zygote and device. A `hurried` one, for a learner who waits, does not
+    look for slips where each takes a run of a model: that is seconds, once.
     """
 
     zygote: Zygote
     seed: int
     device: str = "cpu"
     slowness: float = 1.0
-    rooms: dict[tuple[str, str], Room] = field(default_factory=dict)
+    rooms: Rooms | None = None
+    reuse: Reuse = field(default_factory=Reuse)
+    hurried: bool = False
 
     def __post_init__(self) -> None:
         torch.set_num_threads(1)  # as in the workers, so that both sides round alike
+        self.rooms = self.rooms or Rooms(self.zygote)
 
     def examine(
         self,
@@ -64,27 +93,43 @@ class Examiner:
 
     def close(self) -> None:
         """End every room."""
-        for room in self.rooms.values():
-            room.close()
-        self.rooms.clear()
+        self.rooms.close()
 
     def _examine_exercise(
         self, manifest: Manifest, exercise: Exercise, reading: Reading, deadly: dict[int, StudentFault]
     ) -> list[Finding]:
         outcome = not_written(exercise.name, reading)
-        if outcome is None:
+        for _ in range(TRIES if outcome is None else 0):
             try:
                 return self._run_checks(manifest, exercise, reading, deadly)
             except RoomBroken as error:
-                self._drop_room(manifest, exercise)
-                outcome = Outcome("grader_error", Diagnosis("grader_error", str(error)))
+                failure = Outcome("grader_error", Diagnosis("grader_error", str(error)))
+        outcome = outcome or failure
         return [Finding(exercise, check, outcome, 0.0) for check in exercise.checks]
 
     def _run_checks(
         self, manifest: Manifest, exercise: Exercise, reading: Reading, deadly: dict[int, StudentFault]
     ) -> list[Finding]:
-        desk = Desk(
-            room=self._room(manifest, exercise),
+        key = manifest.chapter, exercise.name
+        with self.rooms.use(exercise.withhold, library_modules(manifest), exercise.forbid, key=key) as room:
+            desk = self._desk(room, manifest, exercise, reading, dict(deadly))
+            own = Student(desk)
+            helped = Student(replace(desk, substitute=self._references(manifest, exercise), failed={}))
+            with closing(own), closing(helped):
+                runs = [self._run(manifest, exercise, check, desk, own, helped) for check in exercise.checks]
+                if any(run.outcome.verdict == "grader_error" for run, _ in runs) and not room.is_alive():
+                    raise RoomBroken("the room's process went away")
+                deadly.update(desk.deadly)
+                try:
+                    return self._named(manifest, exercise, runs, helped if exercise.needs else own)
+                except Exception:  # what a student returned may be too odd to explain; the verdicts stand
+                    return [finding for finding, _ in runs]
+
+    def _desk(
+        self, room: Room, manifest: Manifest, exercise: Exercise, reading: Reading, deadly: dict
+    ) -> Desk:
+        return Desk(
+            room=room,
             manifest=manifest,
             exercise=exercise,
             cells=reading.cells,
@@ -93,72 +138,99 @@ class Examiner:
             seconds_per_cell=SECONDS_PER_CELL * self.slowness,
             seconds_per_call=SECONDS_PER_CALL * self.slowness,
         )
-        own = Student(desk)
-        helped = Student(replace(desk, substitute=self._references(manifest, exercise), failed={}))
-        try:
-            runs = [self._run(manifest, exercise, check, own, helped) for check in exercise.checks]
-        finally:
-            own.close()
-            helped.close()
-        if any(finding.outcome.verdict == "grader_error" for finding, _ in runs):
-            self._drop_room(manifest, exercise)
-        return self._named(manifest, exercise, runs)
 
     def _run(
-        self, manifest: Manifest, exercise: Exercise, check: Check, own: Student, helped: Student
+        self, manifest: Manifest, exercise: Exercise, check: Check, desk: Desk, own: Student, helped: Student
     ) -> tuple[Finding, Transcript]:
         """Run a check with the student's own functions; failing that, with the reference for its needs."""
         started = time.perf_counter()
-        student, outcome = own, self._evaluate(manifest, exercise, check, own)
+        student, outcome = own, self._evaluate(manifest, exercise, check, desk, own)
         if exercise.needs and outcome.verdict in ("failed", "not_run"):
-            student, outcome = helped, self._evaluate(manifest, exercise, check, helped)
+            student, outcome = helped, self._evaluate(manifest, exercise, check, desk, helped)
         with_help = exercise.needs if student is helped and outcome.verdict == "passed" else ()
         seconds = time.perf_counter() - started
         return Finding(exercise, check, outcome, seconds, with_help), list(student.transcript)
 
-    def _evaluate(self, manifest: Manifest, exercise: Exercise, check: Check, student: Student) -> Outcome:
-        function = manifest.check_function(check)
+    def _evaluate(
+        self, manifest: Manifest, exercise: Exercise, check: Check, desk: Desk, student: Student
+    ) -> Outcome:
+        """Run a check; once more from its start if SIGKILL ended the worker, which may be nobody's fault."""
+        forgiven = "call" in desk.killed
+        outcome = self._evaluate_once(manifest, exercise, check, desk.room, student)
+        if not forgiven and "call" in desk.killed:
+            outcome = self._evaluate_once(manifest, exercise, check, desk.room, student)
+        return outcome
+
+    def _evaluate_once(
+        self, manifest: Manifest, exercise: Exercise, check: Check, room: Room, student: Student
+    ) -> Outcome:
+        function = self.reuse.check(manifest.check_function(check))
         draw = self._draw(manifest, exercise, check)
 
         def fresh(student: Student, draw: Draw) -> None:
             student.begin(draw.student_seed)
             function(student, draw)
 
-        return evaluate(fresh, student, draw)
+        outcome = evaluate(fresh, student, draw)
+        if outcome.verdict == "grader_error" and not room.broken:
+            outcome = blamed(outcome, manifest, exercise, function, draw)
+        if self.device == "cpu" and not room.broken:
+            room.stock(map(asdict, draw.specs()), self.device)
+        draw.give_back()
+        return outcome
 
     def _named(
-        self, manifest: Manifest, exercise: Exercise, runs: list[tuple[Finding, Transcript]]
+        self,
+        manifest: Manifest,
+        exercise: Exercise,
+        runs: list[tuple[Finding, Transcript]],
+        student: Student,
     ) -> list[Finding]:
-        """Name the known mistake that explains every failed check of an exercise, if one does."""
-        failed = [
-            (
-                manifest.check_function(finding.check),
-                transcript,
-                self._draw(manifest, exercise, finding.check),
-            )
-            for finding, transcript in runs
-            if finding.outcome.verdict == "failed"
-        ]
+        """Name the mistake, else the slip, that explains every check of an exercise; else ask `student`."""
+        failed, passed = (
+            [
+                (
+                    self.reuse.check(manifest.check_function(finding.check)),
+                    transcript,
+                    self._draw(manifest, exercise, finding.check),
+                )
+                for finding, transcript in runs
+                if finding.outcome.verdict == verdict
+            ]
+            for verdict in ("failed", "passed")
+        )
         mistakes = known_mistakes(manifest.chapter).get(exercise.name, {})
-        name = recognise_in_all(failed, exercise.name, mistakes)
-        if name is None:
-            return [finding for finding, _ in runs]
-        return [_with_mistake(finding, name, mistakes[name]) for finding, _ in runs]
+        name, said = self._told(exercise, failed, passed, mistakes, student) if failed else (None, "")
+        for *_, draw in failed + passed:
+            draw.give_back()
+        if name is not None:
+            return [_with_mistake(finding, name, mistakes[name]) for finding, _ in runs]
+        return [_with_sentence(finding, said) for finding, _ in runs]
 
-    def _draw(self, manifest: Manifest, exercise: Exercise, check: Check) -> Draw:
-        return Draw(check_seed(self.seed, full_name(manifest, exercise, check)), self.device)
+    def _told(
+        self, exercise: Exercise, failed: list, passed: list, mistakes: Mistakes, student: Student
+    ) -> tuple[str | None, str]:
+        """Return the known mistake that explains an answer, or else a sentence that does, if there is one."""
+        reference, replay = library_function(exercise.reference), self.reuse.replay
+        if not isinstance(reference, FunctionType):
+            return recognise_in_all(failed, exercise.name, mistakes, replay, passed), ""
+        reference = remembering(reference, self.reuse.expected)
+        cases = cases_of(exercise.name, reference, failed + passed)
+        student.begin(failed[0][2].student_seed)
+        inquiry = Inquiry(student, exercise.name, reference, cases, self.hurried)
+        if name := known_mistake(inquiry, failed, passed, mistakes, replay):
+            return name, ""
+        slips = self._slips(exercise)
+        return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, replay))
 
-    def _room(self, manifest: Manifest, exercise: Exercise) -> Room:
-        key = (manifest.chapter, exercise.name)
-        if key not in self.rooms:
-            self.rooms[key] = self.zygote.open_room(exercise.withhold, library_modules(manifest))
-        return self.rooms[key]
+    def _slips(self, exercise: Exercise) -> dict[str, Slip]:
+        slips = slips_of_library(exercise.reference)
+        dear = any(takes_a_model(slip.reference) for slip in slips.values())
+        return {} if self.hurried and dear else slips
 
-    def _drop_room(self, manifest: Manifest, exercise: Exercise) -> None:
-        """Close a room that something went wrong in; the next submission gets a new one."""
-        room = self.rooms.pop((manifest.chapter, exercise.name), None)
-        if room is not None:
-            room.close()
+    def _draw(self, manifest: Manifest, exercise: Exercise, check: Check) -> WarmDraw:
+        seed = check_seed(self.seed, full_name(manifest, exercise, check))
+        return WarmDraw(seed, self.device, self.reuse.models)
 
     @staticmethod
     def _references(manifest: Manifest, exercise: Exercise) -> dict[str, str]:
@@ -170,6 +242,13 @@ def _with_mistake(finding: Finding, name: str, mistake: Callable) -> Finding:
     if outcome.verdict != "failed":
         return finding
     return replace(finding, outcome=replace(outcome, diagnosis=named(outcome.diagnosis, name, mistake)))
+
+
+def _with_sentence(finding: Finding, sentence: str) -> Finding:
+    outcome = finding.outcome
+    if outcome.verdict != "failed":
+        return finding
+    return replace(finding, outcome=replace(outcome, diagnosis=with_sentence(outcome.diagnosis, sentence)))
 
 
 def full_name(manifest: Manifest, exercise: Exercise, check: Check) -> str:
@@ -194,7 +273,7 @@ def library_modules(manifest: Manifest) -> list[str]:
     """Return the modules of our library that the chapter's helper cells import, and the loader of models."""
     names = {"models"}
     for source in manifest.given:
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parse(source)):
             if isinstance(node, ast.ImportFrom) and node.module == "mechinterp_course":
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mechinterp_course."):

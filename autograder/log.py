@@ -7,6 +7,7 @@ written anew. Both show when the head (the last hash, printed by `grade`) was ke
 """
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from mechinterp_course.errors import CourseError
 
 LOG_NAME = "log.jsonl"
 GENESIS = "0" * 64
+CHUNK = 1 << 16  # bytes read at once from the end of a log
 FIELDS = {"sequence", "previous", "event", "payload", "files", "hash"}
 
 
@@ -27,7 +29,7 @@ def append(folder: Path, event: str, payload: dict | None = None, files: Iterabl
     Raises `CourseError` when the last entry is damaged.
     """
     path = folder / LOG_NAME
-    last = _last_entry(path)
+    last, end = _last_entry(path)
     entry = {
         "sequence": last["sequence"] + 1 if last else 0,
         "previous": last["hash"] if last else GENESIS,
@@ -36,8 +38,8 @@ def append(folder: Path, event: str, payload: dict | None = None, files: Iterabl
         "files": {file.relative_to(folder).as_posix(): file_sha256(file) for file in files},
     }
     entry["hash"] = _entry_hash(entry)
-    _drop_half_line(path)
     with path.open("ab") as stream:
+        stream.truncate(end)
         stream.write(canonical(entry) + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -46,7 +48,7 @@ def append(folder: Path, event: str, payload: dict | None = None, files: Iterabl
 
 def read_head(folder: Path) -> str:
     """Return the hash of the log's last entry, or 64 zeros when nothing was logged yet."""
-    last = _last_entry(folder / LOG_NAME)
+    last, _ = _last_entry(folder / LOG_NAME)
     return last["hash"] if last else GENESIS
 
 
@@ -90,6 +92,8 @@ def _parse(line: bytes) -> dict:
     entry = json.loads(line)
     if not isinstance(entry, dict) or entry.keys() != FIELDS or canonical(entry) != line:
         raise ValueError("not an entry")
+    if not isinstance(entry["payload"], dict) or not isinstance(entry["files"], dict):
+        raise ValueError("not an entry")
     if entry["hash"] != _entry_hash(entry):
         raise ValueError("its hash does not match")
     return entry
@@ -121,16 +125,34 @@ def _head_problems(entries: list[dict], head: str | None) -> list[str]:
     return [f"{LOG_NAME} does not contain this head: its tail was cut or the whole log was rewritten"]
 
 
-def is_sealed(folder: Path, file: Path) -> bool:
-    """Return whether the batch's log is sound and the file is as the log last sealed it."""
+def graded_path(folder: Path, name: str) -> str | None:
+    """Return where a submission lay when it was graded last, None when the log does not say."""
+    entries = reversed(list(_chain(_whole_lines(folder / LOG_NAME))))
+    found = (entry["payload"] for entry in entries if entry["payload"].get("name") == name)
+    return next(found, {}).get("path")
+
+
+def finished_rounds(folder: Path) -> int:
+    """Return how often a batch in this folder was graded to its end, 0 unless the chain is sound."""
     try:
-        entries = list(_chain((folder / LOG_NAME).read_bytes()))
-        return _sealed(entries).get(file.relative_to(folder).as_posix()) == file_sha256(file)
+        text = _whole_lines(folder / LOG_NAME)
+        return sum(entry["payload"].get("finished") is True for entry in _chain(text))
     except (OSError, _BrokenChain):
-        return False
+        return 0
 
 
-def _sealed(entries: list[dict]) -> dict[str, str]:
+def sealed_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 that the log last sealed for each file; empty unless the chain is sound.
+
+    Of a log whose last line a crash left half-written, the whole lines count.
+    """
+    try:
+        return _sealed(_chain(_whole_lines(folder / LOG_NAME)))
+    except (OSError, _BrokenChain):
+        return {}
+
+
+def _sealed(entries: Iterable[dict]) -> dict[str, str]:
     """Return the last sealed hash of every file that the log names."""
     return {name: sha256 for entry in entries for name, sha256 in entry["files"].items()}
 
@@ -150,20 +172,32 @@ def _file_problems(folder: Path, entries: list[dict]) -> Iterator[str]:
 
 
 def _whole_lines(path: Path) -> bytes:
-    text = path.read_bytes() if path.is_file() else b""
+    text = path.read_bytes()
     return text[: text.rfind(b"\n") + 1]
 
 
-def _last_entry(path: Path) -> dict | None:
-    lines = _whole_lines(path).split(b"\n")
-    if len(lines) < 2:
-        return None
+def _last_entry(path: Path) -> tuple[dict | None, int]:
+    """Return the entry on the last whole line, None if there is none, and the offset where that line ends."""
+    line, end = _last_line(path)
+    if not end:
+        return None, 0
     try:
-        return _parse(lines[-2])
+        return _parse(line), end
     except (ValueError, TypeError, RecursionError):
         raise CourseError(f"{path} was edited and can't be resumed: grade into a new --out folder") from None
 
 
-def _drop_half_line(path: Path) -> None:
-    if path.is_file():
-        os.truncate(path, len(_whole_lines(path)))
+def _last_line(path: Path) -> tuple[bytes, int]:
+    """Return the last line that ends in a line break, without it, and the offset behind that.
+
+    The file is read from its end, so that a long log costs no more than a short one.
+    """
+    tail = b""
+    with path.open("rb") if path.is_file() else io.BytesIO() as stream:
+        start = size = stream.seek(0, os.SEEK_END)
+        while start and tail.count(b"\n") < 2:
+            end, start = start, max(0, start - CHUNK)
+            stream.seek(start)
+            tail = stream.read(end - start) + tail
+    *lines, rest = tail.split(b"\n")
+    return (lines[-1], size - len(rest)) if lines else (b"", 0)

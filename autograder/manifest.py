@@ -41,6 +41,7 @@ class Exercise:
     stub: str
     hints: tuple[str, ...]
     checks: tuple[Check, ...]
+    forbid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def chapter_slug(name: str) -> str:
 
 def load_manifest(name: str) -> Manifest:
     """Return the manifest of a chapter, named by its slug or the slug's beginning."""
-    raw = (CHECKS / f"{chapter_slug(name)}.json").read_bytes()
+    return parse_manifest((CHECKS / f"{chapter_slug(name)}.json").read_bytes())
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """Return the manifest that a file holds."""
     data = json.loads(raw)
     return Manifest(
         chapter=data["chapter"],
@@ -101,7 +106,9 @@ def load_manifest(name: str) -> Manifest:
 
 def _exercise(data: dict[str, Any]) -> Exercise:
     names = Exercise.__dataclass_fields__
-    lists = {name: tuple(data[name]) for name in ("needs", "withhold", "hints")}
+    lists = {name: tuple(data[name]) for name in ("needs", "withhold", "hints", "forbid")}
+    answer = ".".join(data["reference"].split(".")[-1 - data["name"].count(".") :])
+    lists["withhold"] = tuple(dict.fromkeys((*lists["withhold"], answer)))
     checks = tuple(
         Check(**{name: part[name] for name in Check.__dataclass_fields__}) for part in data["checks"]
     )

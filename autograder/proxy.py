@@ -3,19 +3,26 @@
 A worker that dies or stalls costs the check it was working on; the next check hires another.
 """
 
+import time
 import types
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autograder.cells import Cell
-from autograder.channel import ChannelClosed, DeadlinePassed
-from autograder.codec import NotAValue, decode, encode
+from autograder.channel import ChannelClosed, DeadlinePassed, FrameTooLarge
+from autograder.codec import NotAValue, decode, encode, type_name
 from autograder.manifest import Exercise, Manifest
 from autograder.room import Room, RoomBroken, Worker
+from autograder.scratch import TooMuch, Watch
 from mechinterp_course.checking.verdict import NOT_WRITTEN_KINDS, NotWritten, Observation, StudentFault
 
 SECONDS_PER_CELL = SECONDS_PER_CALL = 10.0  # on a machine of usual speed
+SECONDS_PER_EXERCISE = 120.0  # in cells and calls together, so that many slow ones can't hold up a batch
+MB_PER_CHECK = 128  # of tensors returned: the grader's memory is shared by every submission
+LONGEST_MESSAGE, LONGEST_WHERE = 600, 300
+CHECKING = "mechinterp_course.checking."
 
 PLAIN_WORDS = {
     "memory": "it asked for more memory than a submission may use",
@@ -24,11 +31,30 @@ PLAIN_WORDS = {
 
 
 @dataclass
+class Clock:
+    """The seconds that one exercise of a submission has waited for the student's code."""
+
+    left: float
+
+    @contextmanager
+    def running(self, seconds: float) -> Iterator[float]:
+        """Yield how long the next step may take, and count what it took."""
+        if self.left <= 0:
+            raise StudentFault("timeout", "this exercise had used up its time in the calls before")
+        started = time.monotonic()
+        try:
+            yield min(seconds, self.left)
+        finally:
+            self.left -= time.monotonic() - started
+
+
+@dataclass
 class Desk:
     """What a worker is hired for: one exercise of one submission.
 
     `deadly` remembers cells that stalled or killed a worker, by index, so that they cost one worker
-    and not every exercise; it is shared by the desks of a submission.
+    and not every exercise; it is shared by the desks of a submission. `killed` notes what workers were doing
+    when SIGKILL ended them: a machine short of memory does that to innocents, so once is forgiven.
     """
 
     room: Room
@@ -42,6 +68,12 @@ class Desk:
     substitute: dict[str, str] = field(default_factory=dict)
     failed: dict[int, StudentFault] = field(default_factory=dict)
     defined: frozenset[str] = frozenset()
+    killed: list[str] = field(default_factory=list)
+    clock: Clock | None = None
+
+    def __post_init__(self) -> None:
+        slowness = self.seconds_per_call / SECONDS_PER_CALL
+        self.clock = self.clock or Clock(SECONDS_PER_EXERCISE * max(1.0, slowness))
 
     def hire(self) -> Worker:
         """Return a worker that has run the cells, skipping the deadly ones."""
@@ -65,50 +97,62 @@ class Desk:
                 return fault
         return NotWritten("missing", f"there is no function or class named {name}")
 
+    def _runnable(self) -> list[int]:
+        return [
+            index for index, cell in enumerate(self.cells) if cell.fault is None and index not in self.deadly
+        ]
+
     def _job(self) -> dict:
         runnable = [
-            {"index": index, "label": cell.label, "source": cell.source}
-            for index, cell in enumerate(self.cells)
-            if cell.fault is None and index not in self.deadly
+            {"index": index, "label": self.cells[index].label, "source": self.cells[index].source}
+            for index in self._runnable()
         ]
         given = list(self.manifest.given)
         return {"cells": runnable, "given": given, "substitute": self.substitute, "device": self.device}
 
     def _watch_cells(self, worker: Worker) -> StudentFault | None:
-        """Follow the cells until the worker is ready; a fault is remembered and the worker let go."""
-        current, last = -1, (-1, False)
+        """Follow the cells until the worker is ready; a fault is remembered and the worker let go.
+
+        What a worker says is accepted only in the order in which it must come: the student's code can write
+        to the channel too.
+        """
+        current, coming, watch = None, self._runnable(), Watch(worker.pid, worker.scratch)
         while True:
             try:
-                message, _ = worker.channel.receive(self.seconds_per_cell)
-                step = (self._index(message), message.get("op") == "cell_failed")
-                if message.get("op") == "ready" and isinstance(message.get("defined"), list):
-                    self.defined = frozenset(map(str, message["defined"]))
-                    return None
-                if step <= last:  # at most two messages for a cell, in order: the rest is not ours
-                    raise ChannelClosed("messages of its own")
+                with self.clock.running(self.seconds_per_cell) as seconds:
+                    message, _ = worker.channel.receive(seconds, watch)
+                match message:
+                    case {"op": "ready", "defined": list(names)} if not coming:
+                        self.defined = frozenset(map(str, names))
+                        return None
+                    case {"op": "cell", "index": int(index)} if coming and index == coming[0]:
+                        current = coming.pop(0)
+                    case {"op": "cell_failed", "index": int(index)} if index == current:
+                        self.failed[current] = fault_from(message)
+                    case _:
+                        raise ChannelClosed("messages of its own")
             except DeadlinePassed:
                 worker.end()
-                text = f"this cell did not finish within {SECONDS_PER_CELL:g} s"
-                return self._deadly(current, StudentFault("timeout", text, self._label(current)))
+                if self.clock.left <= 0:
+                    raise StudentFault("timeout", "the cells take longer than an exercise may") from None
+                return self._deadly(
+                    current, "timeout", f"this cell did not finish within {SECONDS_PER_CELL:g} s"
+                )
+            except TooMuch as excess:
+                worker.end()
+                return self._deadly(current, excess.kind, f"while this cell ran, {excess}")
             except ChannelClosed:
-                text = f"while this cell ran, {worker.end()}"
-                return self._deadly(current, StudentFault("crashed", text, self._label(current)))
-            current, last = step[0], step
-            if step[1]:
-                self.failed[current] = fault_from(message)
+                message = f"while this cell ran, {worker.end()}"
+                if worker.killed and f"cell {current}" not in self.killed:
+                    self.killed.append(f"cell {current}")
+                    return StudentFault("crashed", message)
+                return self._deadly(current, "crashed", message)
 
-    def _deadly(self, index: int, fault: StudentFault) -> StudentFault:
-        if index in self.deadly or index < 0:
-            raise RoomBroken(f"the worker ended before it ran a cell: {fault.message}")
-        self.deadly[index] = fault
-        return fault
-
-    def _index(self, message: dict) -> int:
-        index = message.get("index")
-        return index if type(index) is int and 0 <= index < len(self.cells) else -1
-
-    def _label(self, index: int) -> str | None:
-        return self.cells[index].label if index >= 0 else None
+    def _deadly(self, index: int | None, kind: str, message: str) -> StudentFault:
+        if index is None:
+            raise RoomBroken(f"the worker ended before it ran a cell: {message}")
+        self.deadly[index] = StudentFault(kind, message, self.cells[index].label)
+        return self.deadly[index]
 
 
 class Student:
@@ -119,6 +163,8 @@ class Student:
         self._worker: Worker | None = None
         self.last = Observation()
         self.transcript: list[tuple[str, Any]] = []
+        self._bytes_left = MB_PER_CHECK << 20
+        self._watch: Watch | None = None
 
     def __getattr__(self, name: str) -> "Answer":
         if name.startswith("__"):
@@ -135,12 +181,13 @@ class Student:
         return self._exchange({"op": "fetch", "id": remote.id}, [])
 
     def run(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
-        """Run a function of a `given` cell beside the student's objects."""
+        """Run a function of a `given` cell, or of `checking`, beside the student's objects."""
         return self.call(self.refer(function), args, kwargs, function.__name__)
 
     def begin(self, seed: int) -> None:
         """Start a check: fresh objects and fresh generators on the other side."""
         self.transcript.clear()
+        self._bytes_left = MB_PER_CHECK << 20
         self.last = Observation()
         self._exchange({"op": "seed", "seed": seed}, [])
 
@@ -167,15 +214,17 @@ class Student:
         return value
 
     def refer(self, value: Any) -> dict:
-        """Describe an argument that isn't copied: an answer, a reference, a given function, a model."""
+        """Describe an argument that isn't copied: an answer, a reference, a model, a function known there."""
         if isinstance(value, Answer):
             return {"k": "answer", "name": value.name}
         if isinstance(value, Remote):
             return {"k": "remote", "id": value.id}
+        if isinstance(value, types.FunctionType) and value.__module__.startswith(CHECKING):
+            return {"k": "library", "name": f"{value.__module__.partition('.')[2]}.{value.__name__}"}
         if isinstance(value, types.FunctionType):
             return {"k": "given", "name": value.__name__}
         if hasattr(value, "course_spec"):
-            return {"k": "model", "name": value.course_spec.name, "head_order": value.course_spec.head_order}
+            return {"k": "model", "spec": asdict(value.course_spec)}
         raise TypeError(f"a check can't pass a {type(value).__name__} to a student")
 
     def close(self) -> None:
@@ -187,27 +236,35 @@ class Student:
     def _hire(self) -> Worker:
         if self._worker is None:
             self._worker = self._desk.hire()
+            self._watch = Watch(self._worker.pid, self._worker.scratch)
         return self._worker
 
     def _exchange(self, request: dict, raw: list[bytes]) -> Any:
         worker = self._hire()
         try:
-            worker.channel.send(request, raw)
-            message, buffers = worker.channel.receive(self._desk.seconds_per_call)
+            with self._desk.clock.running(self._desk.seconds_per_call) as seconds:
+                worker.channel.send(request, raw)
+                message, buffers = worker.channel.receive(seconds, self._watch, self._bytes_left)
         except DeadlinePassed:
             self.close()
             raise StudentFault("timeout", f"the call did not return within {SECONDS_PER_CALL:g} s") from None
+        except TooMuch as excess:
+            self.close()
+            raise StudentFault(excess.kind, f"during the call, {excess}") from None
+        except FrameTooLarge:
+            self.close()
+            raise StudentFault("output", f"it returned more than {MB_PER_CHECK} MB in one check") from None
         except ChannelClosed:
             ending = worker.end()
             self._worker = None
+            self._desk.killed += ["call"] * worker.killed
             raise StudentFault("crashed", f"during the call, {ending}") from None
+        self._bytes_left -= sum(map(len, buffers))
         return self._value(message, buffers)
 
     def _value(self, message: dict, buffers: list[bytearray]) -> Any:
         if message.get("op") == "seeded":
             return None
-        if message.get("op") == "broken":
-            raise RoomBroken(str(message.get("message"))[:300])
         if message.get("op") != "value":
             raise fault_from(message)
         try:
@@ -221,7 +278,7 @@ class Student:
     def _resolve(self, data: dict) -> "Remote":
         if data["k"] != "remote" or type(data["id"]) is not int:
             raise NotAValue("an unknown kind of value")
-        return Remote(self, data["id"], str(data["type"]))
+        return Remote(self, data["id"], type_name(data["type"]))
 
 
 class Answer:
@@ -277,17 +334,22 @@ class Remote:
 
 def fault_from(message: dict) -> StudentFault:
     """Return what a worker reported as an exception of the checking side; nothing in it is trusted."""
-    kind, type_name = str(message.get("kind")), str(message.get("type", ""))[:80]
-    text, where = str(message.get("message", ""))[:600], message.get("where")
-    where = where[:300] if isinstance(where, str) else None
+    kind, raised = str(message.get("kind")), type_name(message.get("type", ""))
+    text, where = visible(message.get("message", ""), LONGEST_MESSAGE), message.get("where")
+    where = visible(where, LONGEST_WHERE) if isinstance(where, str) else None
     if kind in NOT_WRITTEN_KINDS:
         return NotWritten(kind, text, where)
     if kind in PLAIN_WORDS:
-        return StudentFault(kind, PLAIN_WORDS[kind], where, exception=type_name)
+        return StudentFault(kind, PLAIN_WORDS[kind], where, exception=raised)
     if kind not in ("withheld", "not_a_value"):
         kind = "raised"
-    line = f"{type_name}: {text}" if kind == "raised" and text else text or type_name
-    return StudentFault(kind, line, where, exception=type_name)
+    line = f"{raised}: {text}" if kind == "raised" and text else text or raised
+    return StudentFault(kind, line, where, exception=raised)
+
+
+def visible(text: object, longest: int) -> str:
+    """Return a student's text in which nothing steers a terminal or reorders a line, cut to `longest`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:longest])
 
 
 def _observation(seen: dict) -> Observation:

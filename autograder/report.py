@@ -1,4 +1,5 @@
-"""The report a person reads: `index.html` for a batch and `<name>/report.html` for each submission.
+"""The report a person reads: `index.html` for a batch, and for each submission two pages in its folder:
+`report.html` for the teacher, `feedback.html` for the student.
 
 Everything is made from the `results.json` files and the chapters' manifests, so it can be made again at any
 time. The pages carry no script and load nothing; see `markup`.
@@ -7,14 +8,16 @@ time. The pages carry no script and load nothing; see `markup`.
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
+from autograder.feedback import for_student
 from autograder.manifest import load_manifest
 from autograder.markup import page, prose, tag, visible
+from autograder.results import write_whole
 from autograder.review import GLYPHS, Exercise, Submission, bar, number, review
 from mechinterp_course.errors import CourseError
 
@@ -29,23 +32,57 @@ def write_index(folder: Path, answers: Answers = NO_ANSWERS) -> list[Path]:
     `answers` holds, by submission, the cell that answers an exercise (chapter and name); where it is given,
     the review shows the code beside its verdicts.
     """
-    submissions = read_submissions(folder, answers)
-    index = folder / "index.html"
-    index.write_text(page("Graded submissions", _index(submissions)), "utf-8")
-    return [index, *(_write_report(folder, submission) for submission in submissions)]
+    few = len(list(folder.glob("*/results.json"))) <= INLINE
+    submissions, pages = [], [folder / "index.html"]
+    for submission in read_submissions(folder, answers):
+        pages += [_write_report(folder, submission), _write_feedback(folder, submission)]
+        submissions.append(submission if few else _outline(submission))
+    write_whole(pages[0], page("Graded submissions", _index(submissions)))
+    return pages
 
 
-def read_submissions(folder: Path, answers: Answers = NO_ANSWERS) -> list[Submission]:
-    """Return the graded submissions of a batch's folder, by name."""
-    paths = sorted(folder.glob("*/results.json"))
-    return [_submission(path, answers.get(path.parent.name, {})) for path in paths]
+def read_submissions(folder: Path, answers: Answers = NO_ANSWERS) -> Iterator[Submission]:
+    """Yield the graded submissions of a batch's folder, by name."""
+    for path in sorted(folder.glob("*/results.json")):
+        yield _submission(path, answers.get(path.parent.name, {}))
+
+
+def _outline(submission: Submission) -> Submission:
+    """Return what the index tells of a submission; what many have in common is one object."""
+    result = {key: value for key, value in submission.result.items() if key not in ("tests", "extra_data")}
+    result["extra_data"] = _shared(json.dumps(submission.result["extra_data"] | {"submission_sha256": ""}))
+    exercises = (
+        replace(exercise, code=None, tests=tuple(map(_outlined, exercise.tests)))
+        for exercise in submission.exercises
+    )
+    return Submission(submission.name, result, tuple(exercises))
+
+
+def _outlined(test: dict) -> dict:
+    extra = {key: test["extra_data"].get(key) for key in ("verdict", "hidden")}
+    mistake = (test["extra_data"].get("diagnosis") or {}).get("mistake")
+    scores = {"score": test["score"], "max_score": test["max_score"]}
+    return _shared(json.dumps(scores | {"extra_data": extra | {"diagnosis": {"mistake": mistake}}}))
+
+
+@lru_cache(maxsize=10_000)
+def _shared(text: str) -> dict:
+    return json.loads(text)
 
 
 def _write_report(folder: Path, submission: Submission) -> Path:
     path = folder / submission.name / "report.html"
     back = tag("p", tag("a", "← all submissions", href="../index.html"), class_="back")
     body = back + review(submission) + _footer([submission])
-    path.write_text(page(f"{submission.name}, graded", body), "utf-8")
+    write_whole(path, page(f"{submission.name}, graded", body), durable=False)
+    return path
+
+
+def _write_feedback(folder: Path, submission: Submission) -> Path:
+    """Write the page for the student: as the report, less what hidden checks may not tell."""
+    path = folder / submission.name / "feedback.html"
+    body = review(for_student(submission)) + tag("footer", _conditions([submission]))
+    write_whole(path, page(f"{submission.name}, feedback", body), durable=False)
     return path
 
 
@@ -188,6 +225,13 @@ def _mistakes(tests: Iterable[dict]) -> set[str]:
 
 
 def _footer(submissions: list[Submission]) -> str:
+    """Return the conditions of the verdicts, and for whom the page is."""
+    warning = "Hidden checks are shown here: this page is for whoever grades, not for students."
+    hidden = any(t["extra_data"].get("hidden") for s in submissions for e in s.exercises for t in e.tests)
+    return tag("footer", _conditions(submissions) + (tag("p", warning) if hidden else ""))
+
+
+def _conditions(submissions: list[Submission]) -> str:
     """Return what a third party needs to judge the verdicts: isolation, device, versions, how to verify."""
     extras = [submission.result["extra_data"] for submission in submissions]
     tiers, devices = ({str(extra.get(key)) for extra in extras} for key in ("isolation", "device"))
@@ -201,9 +245,7 @@ def _footer(submissions: list[Submission]) -> str:
         "Verify": "`mechinterp verify DIR --head HASH`, with the hash that `grade` printed",
     }
     listed = "".join(tag("dt", name) + tag("dd", prose(fact)) for name, fact in facts.items() if fact)
-    warning = "Hidden checks are shown here: this page is for whoever grades, not for students."
-    hidden = any(t["extra_data"].get("hidden") for s in submissions for e in s.exercises for t in e.tests)
-    return tag("footer", tag("dl", listed) + (tag("p", warning) if hidden else ""))
+    return tag("dl", listed)
 
 
 TIERS = {

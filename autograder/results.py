@@ -6,9 +6,11 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from autograder import feedback
 from autograder.examiner import Finding
 from autograder.manifest import Manifest
 
@@ -21,7 +23,8 @@ Examined = Sequence[tuple[Manifest, list[Finding]]]
 
 def results(examined: Examined, about: dict, seconds: float) -> dict:
     """Return the contents of `results.json`; `about` is its `extra_data` but for what the findings say."""
-    tests = [_test(manifest, finding) for manifest, found in examined for finding in found]
+    level = about.get("hidden_feedback", feedback.DEFAULT)
+    tests = [entry(manifest, finding, level) for manifest, found in examined for finding in found]
     complete = all(test["extra_data"]["verdict"] != "grader_error" for test in tests)
     score = sum(test["score"] for test in tests)
     max_score = sum(manifest.max_score for manifest, _ in examined)
@@ -63,14 +66,19 @@ def grade_rows(name: str, result: dict) -> list[dict]:
 
 
 def write_grades(path: Path, rows: Iterable[dict]) -> None:
-    """Write `grades.csv`; a name that a spreadsheet would take for a formula is quoted with an apostrophe."""
+    """Write `grades.csv`, whose names neither compute in a spreadsheet nor steer a terminal."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        name = row["name"]
-        writer.writerow(row | {"name": f"'{name}" if name.startswith(("=", "+", "-", "@")) else name})
+        writer.writerow(row | {"name": _inert(row["name"])})
     write_whole(path, text.getvalue())
+
+
+def _inert(name: str) -> str:
+    """Return a name with unprintable characters escaped; what looks like a formula gets an apostrophe."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -78,8 +86,11 @@ def write_json(path: Path, value: dict) -> None:
     write_whole(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never half of either."""
+def write_whole(path: Path, text: str, mode: int = 0o644, durable: bool = True) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half of either.
+
+    What can be made again need not be `durable`: then a loss of power may take it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     try:
@@ -87,7 +98,8 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
         with os.fdopen(handle, "w", encoding="utf8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError:
         beside.unlink(missing_ok=True)
@@ -96,6 +108,11 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions that a verdict may depend on."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in ("mechinterp-course", "torch", "transformer-lens", "transformers"):
         try:
@@ -105,7 +122,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _test(manifest: Manifest, finding: Finding) -> dict:
+def entry(manifest: Manifest, finding: Finding, level: str = feedback.DEFAULT) -> dict:
+    """Return the entry of `tests[]` for a finding; `level` says what a student sees of a hidden failure."""
     check, outcome, diagnosis = finding.check, finding.outcome, finding.outcome.diagnosis
     passed = outcome.verdict == "passed"
     kinds = ("kind", "mistake", "message")
@@ -117,8 +135,8 @@ def _test(manifest: Manifest, finding: Finding) -> dict:
         "score": check.points if passed else 0,
         "max_score": check.points,
         "status": "passed" if passed else "failed",
-        "output": _output(finding),
-        "visibility": "after_published" if check.hidden else "visible",
+        "output": feedback.told(_output(finding), check.hidden, passed, level),
+        "visibility": feedback.visibility(check.hidden, level),
         "execution_time": round(finding.seconds, 3),
         "extra_data": {
             "chapter": manifest.chapter,

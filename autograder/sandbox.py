@@ -3,7 +3,10 @@
 Isolation is a recorded tier, found by trying it at start-up:
 
 - T1: a separate process with resource limits (any system with `fork`);
-- T2: T1, plus Landlock (only listed paths readable) and seccomp (no network, no new processes, no tracing).
+- T2: T1, plus no privileges, Landlock (only listed paths readable) and seccomp (no network, no new
+  processes, no tracing; `system_calls` lists what else).
+
+What T2 leaves: a worker can ask whether a path or a process of some number exists (`stat`), not read it.
 
 Only system calls made through `ctypes`; nothing to install and no privilege needed.
 """
@@ -11,14 +14,19 @@ Only system calls made through `ctypes`; nothing to install and no privilege nee
 import contextlib
 import ctypes
 import errno
+import importlib
 import os
 import platform
 import socket
 import struct
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from autograder import system_calls
 
 MIB = 1 << 20
 
@@ -60,8 +68,9 @@ def confine(
     """
     _limit_resources(limits)
     if tier.strong:
+        _drop_capabilities()
         _restrict_files(readable, scratch, devices)
-        _filter_system_calls()
+        system_calls.install(_libc())
 
 
 def probe() -> Tier:
@@ -70,7 +79,7 @@ def probe() -> Tier:
         return Tier("T1", ("this system has no fork",))
     if sys.platform != "linux":
         return Tier("T1", ("Landlock and seccomp exist on Linux only",))
-    if platform.machine() not in _ARCHITECTURES:
+    if platform.machine() not in system_calls.ARCHITECTURES:
         return Tier("T1", (f"no table of system calls for {platform.machine()}",))
     if landlock_version() < 1:
         return Tier("T1", ("this kernel has no Landlock",))
@@ -108,6 +117,24 @@ def _mapped_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
+# --- privileges, where the grader is root ---------------------------------------------------------
+
+_CAPSET = (126, 91)
+_CAPABILITY_VERSION, _READ_ANYWHERE = 0x20080522, 1 << 2  # CAP_DAC_READ_SEARCH: Landlock still decides
+
+
+def _drop_capabilities() -> None:
+    """Give up root's powers and any way to new ones.
+
+    What stays lets root's worker read a library that lies in somebody's private folder.
+    """
+    version, itself, kept = _CAPABILITY_VERSION, 0, _READ_ANYWHERE if os.geteuid() == 0 else 0
+    header, sets = struct.pack("Ii", version, itself), struct.pack("6I", kept, kept, 0, 0, 0, 0)
+    _call(_CAPSET[system_calls.column()], header, sets)
+    if _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "new privileges can't be ruled out")
+
+
 # --- Landlock: an allow-list of paths -------------------------------------------------------------
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -138,7 +165,6 @@ def _restrict_files(readable: Sequence[Path], scratch: Path, devices: Sequence[P
     for path in (Path("/dev/null"), *devices):
         _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEV) & rights)
     _allow(ruleset, scratch, rights & ~_EXECUTE)
-    _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _call(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     os.close(ruleset)
 
@@ -157,121 +183,21 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         os.close(handle)
 
 
-# --- seccomp: system calls that are refused ----------------------------------------------------------
-
-# name: (x86-64, aarch64); None where the architecture has no such call
-_REFUSED = {
-    "socket": (41, 198),
-    "connect": (42, 203),
-    "bind": (49, 200),
-    "listen": (50, 201),
-    "fork": (57, None),
-    "vfork": (58, None),
-    "execve": (59, 221),
-    "execveat": (322, 281),
-    "ptrace": (101, 117),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "chroot": (161, 51),
-    "pivot_root": (155, 41),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "pidfd_open": (434, 434),
-    "pidfd_getfd": (438, 438),
-    "pidfd_send_signal": (424, 424),
-    "kill": (62, 129),
-    "tkill": (200, 130),
-    "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240),
-    "keyctl": (250, 219),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "kcmp": (312, 272),
-    "open_by_handle_at": (304, 265),
-    "name_to_handle_at": (303, 264),
-    "setrlimit": (160, 164),
-    "prlimit64": (302, 261),
-}
-_CLONE = (56, 220)
-_TGKILL = (234, 131)
-_CLONE3 = (435, 435)
-_SECCOMP = (317, 277)
-_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_OR_EQUAL, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _KILL_PROCESS, _REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-_CLONE_THREAD, _X32_BIT = 0x10000, 0x40000000
-
-
-def _filter_system_calls() -> None:
-    program = b"".join(struct.pack("HBBI", *line) for line in _filter_program())
-    buffer = ctypes.create_string_buffer(program, len(program))
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-    filled = Program(len(program) // 8, ctypes.addressof(buffer))
-    column, _ = _ARCHITECTURES[platform.machine()]
-    _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    on_all_threads = 1
-    _call(_SECCOMP[column], ctypes.c_uint(1), ctypes.c_uint(on_all_threads), ctypes.byref(filled))
-
-
-def _filter_program() -> list[tuple[int, int, int, int]]:
-    """Return the BPF program: foreign architectures die, listed calls fail with EPERM, threads may start."""
-    column, architecture = _ARCHITECTURES[platform.machine()]
-    lines = [
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_JUMP_EQUAL, 1, 0, architecture),
-        (_RETURN, 0, 0, _KILL_PROCESS),
-        (_LOAD, 0, 0, _NUMBER),
-        (_JUMP_GREATER_OR_EQUAL, 0, 1, _X32_BIT),
-        (_RETURN, 0, 0, _KILL_PROCESS),
-    ]
-    for numbers in _REFUSED.values():
-        if numbers[column] is not None:
-            lines += [(_JUMP_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _REFUSE | errno.EPERM)]
-    # a thread may signal its own process (abort does), but no other
-    lines += [
-        (_JUMP_EQUAL, 0, 4, _TGKILL[column]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_JUMP_EQUAL, 1, 0, os.getpid()),
-        (_RETURN, 0, 0, _REFUSE | errno.EPERM),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    # glibc starts threads with clone3 and falls back to clone, whose flags a filter can read
-    lines += [(_JUMP_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)]
-    lines += [
-        (_JUMP_EQUAL, 0, 3, _CLONE[column]),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_JUMP_BITS, 1, 0, _CLONE_THREAD),
-        (_RETURN, 0, 0, _REFUSE | errno.EPERM),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    return lines
-
-
 # --- the self-probe ------------------------------------------------------------------------------
 
 
 def _leaks_of_a_confined_child() -> tuple[str, ...]:
-    """Confine a child to an empty folder and return what it could still do."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
+    """Confine a child to an empty folder and return what it could still do, or could no longer."""
+    importlib.import_module("fcntl")  # the child could not read it any more
+    with tempfile.TemporaryDirectory() as name:
+        scratch, private = Path(name) / "scratch", Path(name) / "private"
+        scratch.mkdir()
+        for path in (private, private.with_name("other")):
+            path.write_text("not for a worker")
         read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
-            _report_leaks(Path(folder), write_end)
+            _report_leaks(scratch, private, write_end)
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
             said = pipe.read()
@@ -281,11 +207,18 @@ def _leaks_of_a_confined_child() -> tuple[str, ...]:
     return tuple(line for line in said.splitlines()[1:] if line)
 
 
-def _report_leaks(folder: Path, pipe: int) -> None:
+def _report_leaks(scratch: Path, private: Path, pipe: int) -> None:
     lines = ["done"]
     try:
-        confine([], folder, Limits(), Tier("T2"))
-        lines += [f"a worker could {deed}" for deed, attempt in _FORBIDDEN.items() if _succeeds(attempt)]
+        limits = Limits(memory=256 * MIB, file_bytes=MIB)
+        os.chdir(scratch)
+        confine([], scratch, limits, Tier("T2"))
+        lines += [
+            f"a worker could {deed}" for deed, attempt in FORBIDDEN.items() if _succeeds(attempt, private)
+        ]
+        lines += [
+            f"a worker couldn't {deed}" for deed, work in NEEDED.items() if not _succeeds(work, private)
+        ]
     except BaseException as error:
         lines = [f"confinement failed: {error}"]
     finally:
@@ -293,26 +226,73 @@ def _report_leaks(folder: Path, pipe: int) -> None:
         os._exit(0)  # nothing of the parent's may run in its fork
 
 
-def _succeeds(attempt: Callable[[], object]) -> bool:
+def _succeeds(attempt: Callable[[Path], object], private: Path) -> bool:
     try:
-        attempt()
-    except OSError:
+        attempt(private)
+    except (OSError, MemoryError, ValueError):
         return False
     return True
 
 
-_FORBIDDEN = {
-    "read files": lambda: os.open(__file__, os.O_RDONLY),
-    "see processes": lambda: os.listdir("/proc"),
-    "open a socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
-    "signal its parent": lambda: os.kill(os.getppid(), 0),
-    "signal its parent's thread": lambda: _call(_TGKILL[_column()], os.getppid(), os.getppid(), 0),
-    "start a process": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {}),
+def _listed(name: str) -> Callable[[Path], object]:
+    """Return an attempt at a refused call that the kernel would answer otherwise than with EPERM."""
+
+    def attempt(_: Path) -> None:
+        try:
+            _call(system_calls.REFUSED[name][system_calls.column()], -1, 0, 0, 0, 0)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise
+
+    return attempt
+
+
+def _signal_as_owner(_: Path) -> None:
+    import fcntl
+
+    ours, _theirs = socket.socketpair()
+    fcntl.fcntl(ours, fcntl.F_SETOWN, os.getppid())
+
+
+# what must fail in a confined child whose one folder is empty, and what must work there
+FORBIDDEN: dict[str, Callable[[Path], object]] = {
+    "read files": lambda path: path.read_text(),
+    "read the grader": lambda _: Path(__file__).read_bytes(),
+    "write files": lambda path: path.write_text("changed"),
+    "cut files off": lambda path: os.truncate(path, 0),
+    "open a file and cut it off": lambda path: os.open(path, os.O_RDONLY | os.O_TRUNC),
+    "make files elsewhere": lambda path: path.with_name("new").touch(),
+    "link to files": lambda path: os.link(path, "linked"),
+    "remove files": lambda path: os.unlink(path.with_name("other")),
+    "change who may read files": lambda path: os.chmod(path, 0),
+    "change the times of files": lambda path: os.utime(path, (0, 0)),
+    "move files": lambda path: os.rename(path, "here"),
+    "see processes": lambda _: os.listdir("/proc"),
+    "read its parent's memory": lambda _: os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY),
+    "see its parent's files": lambda _: os.readlink(f"/proc/{os.getppid()}/cwd"),
+    "open a socket": lambda _: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+    "send to sockets on the disk": lambda _: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
+    "signal its parent": lambda _: os.kill(os.getppid(), 0),
+    "signal its parent's thread": lambda _: _call(
+        _TGKILL[system_calls.column()], os.getppid(), os.getppid(), 0
+    ),
+    "have its parent signalled": _signal_as_owner,
+    "slow its parent down": lambda _: os.setpriority(os.PRIO_PROCESS, os.getppid(), os.getpriority(0, 0)),
+    "move its parent to another core": lambda _: os.sched_setaffinity(os.getppid(), os.sched_getaffinity(0)),
+    "start a process": lambda _: os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {}),
+    "take more memory": lambda _: bytearray(512 * MIB),
+    "write long files": lambda _: Path("long").write_bytes(bytes(2 * MIB)),
+    **{
+        f"call {name}": _listed(name)
+        for name in ("ptrace", "unshare", "bpf", "io_uring_setup", "shmget", "keyctl")
+    },
 }
-
-
-def _column() -> int:
-    return _ARCHITECTURES[platform.machine()][0]
+NEEDED: dict[str, Callable[[Path], object]] = {
+    "write in its own folder": lambda _: Path("note").write_text("x"),
+    "read what it wrote": lambda _: Path("note").read_text(),
+    "start a thread": lambda _: threading.Thread(target=int).start(),
+}
+_TGKILL = (234, 131)
 
 
 def _libc() -> ctypes.CDLL:

@@ -16,7 +16,8 @@ from mechinterp_course.errors import CourseError
 
 SUFFIXES = (".py", ".ipynb")
 VIEWS = ("chapter.py", "chapter.ipynb")
-MAX_FILE, MAX_MEMBERS = 32 << 20, 2000
+MAX_FILE, MAX_MEMBERS = 64 << 20, 2000
+RESERVED = ("grades.csv", "index.html", "log.jsonl", "run.json")  # what grading itself writes
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,28 @@ class Unreadable(Exception):
     """The file can't be read as a chapter at all."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a submission lies. It is read when its turn comes, so that a batch of any size fits in memory."""
+
+    name: str
+    path: Path
+
+    def read(self) -> Submission:
+        """Return the submission as it is now; whatever is wrong with its files is its `problem`."""
+        return _read_submission(self.name, self.path)
+
+
 def find_submissions(paths: Iterable[Path]) -> list[Submission]:
-    """Return the submissions at `paths`; a missing path or two of one name is a CourseError."""
+    """Return the submissions at `paths`, read; raises CourseError as `locate_submissions` does."""
+    return [place.read() for place in locate_submissions(paths)]
+
+
+def locate_submissions(paths: Iterable[Path]) -> list[Place]:
+    """Return where the submissions at `paths` lie, without reading them.
+
+    Raises CourseError for a missing path, two submissions of one name, or a name that grading needs itself.
+    """
     paths = list(paths)
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
@@ -62,7 +83,12 @@ def find_submissions(paths: Iterable[Path]) -> list[Submission]:
         raise CourseError(
             f"two submissions are named {', '.join(twice)}; rename one, or grade them into two folders"
         )
-    return [_read_submission(path) for path in paths]
+    taken = sorted(set(names) & set(RESERVED))
+    if taken:
+        raise CourseError(
+            f"a submission can't be named {', '.join(taken)}, as a file of the report is; rename it"
+        )
+    return [Place(submission_name(path), path) for path in paths]
 
 
 def submission_name(path: Path) -> str:
@@ -73,8 +99,7 @@ def submission_name(path: Path) -> str:
     return path.parent.name if path.stem == "chapter" else path.stem
 
 
-def _read_submission(path: Path) -> Submission:
-    name = submission_name(path)
+def _read_submission(name: str, path: Path) -> Submission:
     try:
         if path.is_dir():
             sources = _folder_sources(path)

@@ -4,16 +4,18 @@ import ast
 from collections.abc import Iterable
 from pathlib import Path
 
+from autograder.parsing import parse
 from mechinterp_course.layout import PACKAGE
 
-NOT_FOR_ROOMS = ("authoring", "cli", "course", "data", "training.py", "__pycache__")
+NOT_FOR_ROOMS = ("authoring", "cli", "course", "data", "making", "__pycache__")
 
 
 def write_library(folder: Path, withheld: Iterable[str]) -> None:
     """Write `mechinterp_course` into `folder` with the bodies of the `withheld` functions replaced.
 
     A withheld function keeps its name, signature and docstring; calling it raises WithheldAnswer with a
-    sentence that says so. `withheld` are names of functions, classes' methods as `Class.method`.
+    sentence that says so. `withheld` are names of functions, of methods as `Class.method`, and of classes,
+    which lose all their methods.
     """
     withheld = frozenset(withheld)
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -28,8 +30,8 @@ def write_library(folder: Path, withheld: Iterable[str]) -> None:
 def cut_out(source: str, withheld: frozenset[str]) -> str:
     """Return `source` with each withheld function's body replaced by one that raises."""
     lines = source.split("\n")
-    for function, name in reversed(list(_functions(ast.parse(source)))):
-        if name in withheld:
+    for function, name in reversed(list(_functions(parse(source)))):
+        if name in withheld or name.partition(".")[0] in withheld:
             first = (
                 function.body[1]
                 if ast.get_docstring(function) and len(function.body) > 1
@@ -47,9 +49,9 @@ def cut_out(source: str, withheld: frozenset[str]) -> str:
 def _functions(tree: ast.Module) -> Iterable[tuple[ast.FunctionDef, str]]:
     """Yield the functions and methods of a module in order, with their dotted names."""
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node, node.name
         elif isinstance(node, ast.ClassDef):
             for part in node.body:
-                if isinstance(part, ast.FunctionDef):
+                if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
                     yield part, f"{node.name}.{part.name}"

@@ -6,6 +6,7 @@ What leaves this process is values and reports of what was seen, never verdicts:
 import __future__
 
 import ast
+import contextlib
 import errno
 import importlib
 import linecache
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autograder.channel import MAX_HEADER, Channel, ChannelClosed
+from autograder.channel import MAX_BUFFERS, MAX_HEADER, MOST_BUFFERS, Channel, ChannelClosed
 from autograder.codec import NotAValue, decode, encode
 
 MESSAGE_LENGTH = 600
@@ -31,9 +32,12 @@ class RoomFault(Exception):
     """Something of ours failed in the worker, which is not the student's doing."""
 
 
-def serve(grader: Channel, job: dict) -> None:
-    """Run the job's cells, then answer the grader's calls until it hangs up."""
-    room = Workroom(grader, device=job["device"])
+def serve(grader: Channel, job: dict, stock: dict[str, Any] | None = None) -> None:
+    """Run the job's cells, then answer the grader's calls until it hangs up.
+
+    `stock` holds models that the room loaded for its workers, each good for one check.
+    """
+    room = Workroom(grader, device=job["device"], stock=stock or {})
     room.run_given(job["given"])
     room.run_cells(job["cells"])
     room.substitute(job["substitute"])
@@ -44,7 +48,7 @@ def serve(grader: Channel, job: dict) -> None:
         except ChannelClosed:
             return
         reply, raw = room.answer(request, buffers)
-        if len(repr(reply)) > MAX_HEADER // 2:
+        if len(repr(reply)) > MAX_HEADER // 2 or sum(map(len, raw)) > MAX_BUFFERS or len(raw) > MOST_BUFFERS:
             reply, raw = {"op": "raised", **_describe(NotAValue("more than can be copied"))}, []
         grader.send(reply, raw)
 
@@ -60,6 +64,7 @@ class Workroom:
     answers: dict[str, Any] = field(default_factory=dict)
     remotes: list[Any] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
+    stock: dict[str, Any] = field(default_factory=dict)
     flags: int = 0
 
     def run_given(self, sources: list[str]) -> None:
@@ -161,30 +166,43 @@ class Workroom:
                 return self.given[data["name"]]
             case "remote":
                 return self.remotes[data["id"]]
+            case "library":
+                return _library(data["name"])
             case "model":
                 return self._model(data)
         raise NotAValue(f"unknown kind {data['k']}")
 
     def _model(self, data: dict) -> Any:
-        key = repr(sorted(data.items()))
+        """Return the check's one object for a spec: one from the stock while it lasts, else loaded here."""
+        key = model_key(data["spec"])
         if key not in self.models:
-            order = data["head_order"]
-            order = None if order is None else tuple(map(tuple, order))
-            try:
-                load = _library("models.load_language_model")
-                self.models[key] = load(data["name"], device=self.device, head_order=order)
-            except (MemoryError, KeyboardInterrupt):
-                raise
-            except Exception as error:
-                raise RoomFault(f"{data['name']} can't be loaded in a worker: {error}") from error
-            del self.models[key].course_spec  # it would tell where each head was moved to
+            inherited = self.stock.pop(key, None)
+            self.models[key] = load_model(data["spec"], self.device) if inherited is None else inherited
         return self.models[key]
+
+
+def model_key(spec: dict) -> str:
+    """Return what a model's spec is filed under."""
+    return repr(sorted(spec.items()))
+
+
+def load_model(spec: dict, device: str) -> Any:
+    """Return the model of a spec as a worker may have it; raises RoomFault when it can't be loaded."""
+    try:
+        model = _library("models.load_again")(**spec, device=device)
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise RoomFault(f"{spec['name']} can't be loaded in a worker: {error}") from error
+    del model.course_spec  # it would tell where each head was moved to
+    return model
 
 
 def _forget_output() -> None:
     """Empty the file that standard output goes to, so that one noisy cell does not silence the next."""
-    os.ftruncate(1, 0)
-    os.lseek(1, 0, os.SEEK_SET)
+    with contextlib.suppress(OSError):  # a submission may have closed it
+        os.ftruncate(1, 0)
+        os.lseek(1, 0, os.SEEK_SET)
 
 
 def _library(path: str) -> Any:

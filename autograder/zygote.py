@@ -7,6 +7,7 @@ handed, so no copy of the exercise's answer was ever in the worker's memory. Nei
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -15,8 +16,10 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Any
 
 from autograder.channel import Channel, ChannelClosed
+from autograder.forbid import forbid, without
 from autograder.sandbox import Limits, Tier, confine, die_with_parent
 
 PRELOADED = (
@@ -35,6 +38,7 @@ def main(handle: int) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     _warm_up()
+    _keep_pages_shared()
     grader = Channel(socket.socket(fileno=handle))
     grader.send({"op": "ready"})
     for setup, handles in _requests(grader):
@@ -44,6 +48,10 @@ def main(handle: int) -> None:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)  # rooms end when the grader hangs up on them
+    os._exit(0)  # what was imported has nothing to save, and much to say
 
 
 def _warm_up() -> None:
@@ -59,17 +67,44 @@ def serve_room(grader: Channel, setup: dict) -> None:
     """Import the library in `setup["folder"]`, then fork workers and tell how they ended."""
     try:
         _enter_library(Path(setup["folder"]), setup["modules"])
+        readable = without(list(map(Path, setup["readable"])), forbid(setup["forbidden"]))
+        setup["readable"] = list(map(str, readable))
     except Exception as error:
         grader.send({"op": "broken", "message": f"{type(error).__name__}: {error}"})
         return
+    _keep_pages_shared()
     grader.send({"op": "ready"})
+    stock: dict[str, Any] = {}  # models for workers to inherit
     for request, handles in _requests(grader):
-        if request["op"] == "reap":
-            grader.send({"op": "reaped", "status": _reap(request["pid"])})
-            continue
-        pid = _fork(grader, lambda: _become_worker(handles[0], setup, request))  # noqa: B023
-        os.close(handles[0])
-        grader.send({"op": "worker", "pid": pid})
+        match request["op"]:
+            case "reap":
+                grader.send({"op": "reaped", "status": _reap(request["pid"])})
+            case "stock":
+                grader.send(_add_to_stock(stock, request))
+            case "hire":
+                pid = _fork(grader, lambda: _become_worker(handles[0], setup, request, stock))  # noqa: B023
+                os.close(handles[0])
+                grader.send({"op": "worker", "pid": pid})
+            case "ping":
+                grader.send({"op": "pong"})
+
+
+def _add_to_stock(stock: dict[str, Any], request: dict) -> dict:
+    """Load a model as a worker would; one that can't be loaded here is left to the workers to complain of."""
+    from autograder import worker
+
+    try:
+        stock[worker.model_key(request["spec"])] = worker.load_model(request["spec"], request["device"])
+    except Exception as error:
+        return {"op": "not_stocked", "message": str(error)}
+    _keep_pages_shared()
+    return {"op": "stocked"}
+
+
+def _keep_pages_shared() -> None:
+    """Never collect what is there now: a look at every object would copy its page in every child."""
+    gc.collect()
+    gc.freeze()
 
 
 def _requests(grader: Channel):
@@ -119,7 +154,7 @@ def _reap(pid: int) -> int:
     return status
 
 
-def _become_worker(handle: int, setup: dict, job: dict) -> None:
+def _become_worker(handle: int, setup: dict, job: dict, stock: dict) -> None:
     from autograder import worker
 
     scratch = Path(job["scratch"])
@@ -132,7 +167,7 @@ def _become_worker(handle: int, setup: dict, job: dict) -> None:
     _close_all_but(handle)
     readable, devices = ([Path(path) for path in setup[name]] for name in ("readable", "devices"))
     confine(readable, scratch, Limits(**setup["limits"]), Tier(setup["tier"]), devices)
-    worker.serve(Channel(socket.socket(fileno=handle)), job)
+    worker.serve(Channel(socket.socket(fileno=handle)), job, stock)
 
 
 def _redirect(output: Path) -> None:

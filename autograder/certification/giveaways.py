@@ -1,0 +1,155 @@
+"""Whether a function of the library that a student can call returns the answer of the exercise.
+
+Every function, and class, that a room's modules hold is called there, beside the student's code, on arguments
+that the checks pass to the exercise's function: all of them, then fewer, then in another order, as far as its
+parameters allow. What is withheld raises; what returns the reference's result on every call gives it away.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, permutations
+
+from autograder.certification.subject import Checks, Subject
+from autograder.certification.trials import Bench, try_here
+from autograder.proxy import Student
+from mechinterp_course.checking.local import LocalStudent
+from mechinterp_course.checking.recognition import alike
+from mechinterp_course.checking.verdict import StudentFault
+
+CALLS = 3  # argument lists on which a function must agree
+ORDERS = 12  # ways in which arguments are chosen and ordered, for one function
+LEAST_SECONDS = 0.5  # of computing for one call; at least as long as the checks take with the reference
+TELLING = 2  # how many different results the calls must have for agreement to tell anything
+
+FINDER = '''
+def find_library():
+    """Return [module, name, fewest arguments, most] for what a room's modules hold."""
+    import importlib, inspect, pkgutil
+    import mechinterp_course
+    found = {}
+    parts = pkgutil.walk_packages(mechinterp_course.__path__, "mechinterp_course.", onerror=lambda name: None)
+    for part in parts:
+        try:
+            module = importlib.import_module(part.name)
+        except BaseException:
+            continue
+        for name, value in list(vars(module).items()):
+            ours = str(getattr(value, "__module__", "")).startswith("mechinterp_course")
+            if not name.startswith("__") and callable(value) and ours and id(value) not in found:
+                try:
+                    plain = [p for p in inspect.signature(value).parameters.values() if p.kind in (0, 1, 2)]
+                except (TypeError, ValueError):
+                    continue
+                least = sum(p.default is p.empty and p.kind != 2 for p in plain)
+                most = 9 if any(p.kind == 2 for p in plain) else len(plain)
+                found[id(value)] = [part.name, name, least, most]
+    return list(found.values())
+
+
+def stop_call(number, frame):
+    raise TimeoutError("it computes too long for an answer")
+
+
+def call_library(module, name, places, seconds, *arguments):
+    """Return what a function returns for the arguments at these places, if it does not compute too long."""
+    import importlib, signal
+    function = getattr(importlib.import_module(module), name)
+    signal.signal(signal.SIGPROF, stop_call)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return function(*(arguments[place] for place in places))
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+'''
+
+
+@dataclass(frozen=True)
+class Known:
+    """Arguments of the exercise's function, and what the reference returns for them."""
+
+    arguments: tuple
+    result: object
+
+
+@dataclass(frozen=True)
+class Giveaways:
+    """How many functions were called, and those (module.name, arguments by place) that return the answer."""
+
+    called: int
+    found: tuple[str, ...]
+
+
+def giveaways(bench: Bench, seed: int, orders: int = ORDERS) -> Giveaways:
+    """Call everything that a student of this exercise can reach in the library, in so many ways each."""
+    started = time.process_time()
+    known = known_calls(bench.subject, bench.checks, seed)
+    limit = max(LEAST_SECONDS, time.process_time() - started)
+    called, found = 0, []
+    with bench.student(FINDER) as student:
+        student.begin(seed)
+        for module, name, least, most in student.find_library():
+            called += 1
+            for places in islice(_orders(len(known[0].arguments), least, most), orders):
+                answers = _returns(student, (module, name), places, known, limit)
+                if answers is not False:
+                    found += [_call(module, name, places)] if answers else []
+                    break
+    return Giveaways(called, tuple(found))
+
+
+def known_calls(subject: Subject, checks: Checks, seed: int) -> list[Known]:
+    """Return some calls that the checks make, with results that are not all alike."""
+    calls: list[Known] = []
+    names = subject.solved()
+    names[subject.name] = _noting(subject.reference(), calls)
+    while len(calls) < CALLS or _count_different(calls) < TELLING:
+        before = len(calls)
+        for check in checks.functions:
+            try_here(subject, checks, names, check, seed)
+        if len(calls) == before:
+            raise ValueError(f"no check of {subject.name} calls it")
+        seed += 1
+    first = [calls[0], *(each for each in calls if not alike(each.result, calls[0].result))]
+    return [*first[:TELLING], *calls][:CALLS]
+
+
+def _noting(function, calls: list[Known]):
+    def noting(*args: object, **kwargs: object) -> object:
+        arguments = (*args, *kwargs.values())
+        result = function(*args, **kwargs)
+        calls.append(Known(arguments, LocalStudent({}).fetch(result)))
+        return result
+
+    return noting
+
+
+def _count_different(calls: Sequence[Known]) -> int:
+    return 1 + any(not alike(each.result, calls[0].result) for each in calls[1:]) if calls else 0
+
+
+def _orders(count: int, least: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Yield choices of arguments, by place: as they stand first, then fewer, then in other orders."""
+    sizes = range(min(count, most), max(least, 1) - 1, -1)
+    straight = [tuple(range(size)) for size in sizes]
+    yield from straight
+    for size in sizes:
+        yield from (order for order in permutations(range(count), size) if order not in straight)
+
+
+def _returns(
+    student: Student, function: tuple[str, str], places: tuple[int, ...], known: list[Known], limit: float
+) -> bool | None:
+    """Return whether a function gives the answer on every call; None if it computes too long to tell."""
+    for each in known:
+        try:
+            result = student.call_library(*function, list(places), limit, *each.arguments)
+        except StudentFault as fault:
+            return None if fault.kind == "timeout" or fault.exception == "TimeoutError" else False
+        if not alike(result, each.result):
+            return False
+    return True
+
+
+def _call(module: str, name: str, places: tuple[int, ...]) -> str:
+    return f"{module.removeprefix('mechinterp_course.')}.{name}({', '.join(map(str, places))})"

@@ -1,0 +1,177 @@
+"""Hashes of what a certificate rests on, part by part, so that it says which of its sections are out of date.
+
+Code counts by what it says: comments, docstrings and layout make no difference, except in the exercise's own
+cells. Of the library only those functions count that the checks, the reference and the mistakes reach.
+"""
+
+import ast
+import hashlib
+import inspect
+import textwrap
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from autograder.certification import equivalence, giveaways, mutants, operators, tolerances
+from autograder.certification.subject import Checks, Subject
+from mechinterp_course.checking.comparison import expect_close
+from mechinterp_course.checking.draw import Draw
+from mechinterp_course.checking.local import LocalStudent
+from mechinterp_course.checking.recognition import same_transcript
+from mechinterp_course.checking.verdict import evaluate
+from mechinterp_course.layout import PACKAGE, embedded_data
+
+ALWAYS = (
+    expect_close,
+    Draw,
+    LocalStudent,
+    evaluate,
+)  # where the verdict of any check begins
+OURS = "mechinterp_course"
+NOT_REACHED = ("mechinterp_course.checking.verdict",)  # names of things only
+MODULES = {  # of this package, by the part they count for
+    "operators": (operators, mutants),
+    "equivalence": (equivalence,),
+    "giveaways": (giveaways,),
+    "tolerances": (tolerances.compared, tolerances.margin),
+}
+
+
+def parts(subject: Subject, checks: Checks) -> dict[str, str]:
+    """Return the hash of each part that the exercise's certificate depends on.
+
+    solution (with what it needs), stub, checks (with given cells), mistakes, variants, domain, library (the
+    functions reached), recognition, room (names of all that a student can call), models, and what is done in
+    operators, equivalence, giveaways and tolerances.
+    """
+    sources = [check.source for check in subject.exercise.checks]
+    hashes = {
+        "solution": _digest([*subject.needed, subject.solution]),
+        "stub": _digest([subject.exercise.stub]),
+        "checks": _digest([*subject.given, *sources]),
+        "library": _digest(map(_said, _reached([subject.reference(), *checks.functions.values(), *ALWAYS]))),
+        "recognition": _digest(map(_said, _reached([same_transcript]))),
+        "room": _digest([*subject.graded.forbid, *_names_in_library(set(subject.graded.withhold))]),
+        "models": _digest(map(_file_digest, _model_files(" ".join([*subject.given, *sources])))),
+    }
+    for kind in ("mistakes", "variants", "domain"):
+        hashes[kind] = _digest([_own_source(subject.folder / f"{kind}.py", subject.name)])
+    for part, modules in MODULES.items():
+        hashes[part] = _digest(_said(module) for module in modules)
+    return hashes
+
+
+def combined(hashes: dict[str, str], wanted: Iterable[str]) -> str:
+    """Return one hash for some of the parts."""
+    return _digest(f"{part} {hashes[part]}" for part in sorted(wanted))
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def _said(thing: object) -> str:
+    """Return the code of a function, class or module, without docstrings and layout."""
+    return _without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+
+
+def _without_docstrings(tree: ast.AST) -> str:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]) and not isinstance(node, ast.Lambda):
+            node.body = body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _reached(functions: Iterable[Callable]) -> list[object]:
+    """Return the library's functions and classes that some functions reach, in order of their names."""
+    waiting = list(functions)
+    found = {f"{each.__module__}.{each.__qualname__}": each for each in waiting if _is_ours(each)}
+    while waiting:
+        thing = waiting.pop()
+        for other in _mentioned(thing):
+            name = f"{other.__module__}.{other.__qualname__}"
+            if name not in found:
+                found[name] = other
+                waiting.append(other)
+    return [found[name] for name in sorted(found)]
+
+
+def _mentioned(thing: object) -> Iterable[object]:
+    """Yield what of the library a function, or a class's methods, names."""
+    functions = [thing] if inspect.isfunction(thing) else _methods(thing)
+    for function in functions:
+        names = _names(function.__code__)
+        for name in names & function.__globals__.keys():
+            value = function.__globals__[name]
+            if isinstance(value, types.ModuleType) and value.__name__.startswith(OURS):
+                yield from filter(_is_ours, (getattr(value, each, None) for each in sorted(names)))
+            elif _is_ours(value):
+                yield value
+
+
+def _methods(thing: object) -> list[types.FunctionType]:
+    return [value for value in vars(thing).values() if inspect.isfunction(value)]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = [_names(each) for each in code.co_consts if isinstance(each, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _is_ours(value: object) -> bool:
+    home = getattr(value, "__module__", None) or ""
+    return (inspect.isfunction(value) or inspect.isclass(value)) and (
+        home.startswith(OURS) and home not in NOT_REACHED
+    )
+
+
+def _names_in_library(withheld: set[str]) -> list[str]:
+    """Return the functions and classes of the library by module, and what of it is withheld."""
+    from autograder.withhold import NOT_FOR_ROOMS
+
+    names = [f"withheld {name}" for name in sorted(withheld)]
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        if not set(relative.parts) & set(NOT_FOR_ROOMS):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    names.append(f"{relative.as_posix()} {node.name}")
+    return names
+
+
+def _model_files(text: str) -> list[Path]:
+    """Return the weights of the embedded models that code names; `language_model()` means course-gpt2."""
+    known = sorted(path.name for path in embedded_data("").iterdir() if path.is_dir())
+    named = [name for name in known if f'"{name}"' in text]
+    if "language_model()" in text and "course-gpt2" in known:
+        named = sorted({*named, "course-gpt2"})
+    return [path for name in named for path in sorted(embedded_data(name).glob("*.safetensors"))]
+
+
+def _file_digest(path: Path) -> str:
+    return f"{path.parent.name}/{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _own_source(path: Path, exercise: str) -> str:
+    """Return the code of a proof's file without the functions of other exercises."""
+    if not path.is_file():
+        return ""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    mine = f"{exercise}__"
+    tree.body = [node for node in tree.body if not _is_of_another(node, mine, exercise)]
+    return ast.unparse(tree)
+
+
+def _is_of_another(node: ast.stmt, mine: str, exercise: str) -> bool:
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+        return False
+    return node.name != exercise and not node.name.startswith(mine)
