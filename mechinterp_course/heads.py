@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from einops import reduce
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -44,6 +45,26 @@ def induction_score(pattern: Float[Tensor, "batch head query key"], length: int)
     """
     diagonal = pattern.diagonal(offset=1 - length, dim1=-2, dim2=-1)
     return reduce(diagonal[..., 2:], "batch head query -> head", "mean")
+
+
+def pattern_completion_score(
+    pattern: Float[Tensor, "batch head query key"], period: int
+) -> Float[Tensor, " head"]:
+    """Mean attention to all earlier tokens that are what comes next, on BOS and a sequence of that period.
+
+    The sequence A B A B A … begins at position 1. A query that has seen its token before, so from position
+    1 + period on, should look at keys query + 1 - period, query + 1 - 2·period, …: whichever of them it
+    chooses, the token there is the next one. Raises ValueError where no query has seen its token before.
+    """
+    places = torch.arange(pattern.shape[-1], device=pattern.device)
+    query, key = places[:, None], places
+    distance = query + 1 - key
+    right = (distance >= period) & (distance % period == 0) & (key >= 1)
+    late = places >= 1 + period
+    if not late.any():
+        raise ValueError(f"{len(places) - 1} tokens after BOS hold no second round of period {period}")
+    looked = (pattern * right).sum(-1)[..., late]
+    return reduce(looked, "batch head query -> head", "mean")
 
 
 def find_induction_heads(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8F98"  # Okabe & Ito 2008: told apart by every eye
@@ -111,16 +112,28 @@ def plot_by_head(
         layers, heads = values.shape
         figure, axes = plt.subplots(figsize=(0.72 * heads + 1.9, 0.5 * layers + 1.1), layout="constrained")
         limit = limit or max(values.abs().max().item(), 1e-6)
-        scale = {"cmap": _diverging(), "vmin": -limit, "vmax": limit}
+        scale = {"cmap": diverging(), "vmin": -limit, "vmax": limit}
         image = axes.imshow(values.detach().cpu(), aspect="auto", **scale)
         _write_values(axes, values, limit)
-        for layer, head in mark:
-            corner = (head - 0.46, layer - 0.46)
-            axes.add_patch(plt.Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="#23262B", linewidth=1.6))
+        outline_heads(axes, mark)
         axes.set(xlabel="head", ylabel="layer", title=title, xticks=range(heads), yticks=range(layers))
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85)
         bar.ax.set_ylim(min(0.0, values.min().item()), limit)
+        plt.close(figure)
+    return figure
+
+
+def plot_by_position(
+    values: Float[Tensor, "layer pos"], words: Sequence[str], label: str, title: str = ""
+) -> Figure:
+    """Heat map of one number for each layer and position: layers down, the words that stand there across."""
+    with course_style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(values) + 1.0), layout="constrained")
+        image = draw_panel(axes, values.detach().cpu(), 0.0, max(values.abs().max().item(), 1e-6))
+        axes.set(ylabel="layer", title=title, yticks=range(len(values)))
+        axes.set_xticks(range(len(words)), words)
+        figure.colorbar(image, ax=axes, label=label, shrink=0.85)
         plt.close(figure)
     return figure
 
@@ -140,6 +153,48 @@ def plot_by_length(
         axes.legend(loc="lower right")
         plt.close(figure)
     return figure
+
+
+def outline_heads(axes: Axes, heads: Sequence[tuple[int, int]]) -> None:
+    """Draw a frame round the cells of these heads, (layer, head), in a heat map of layers by heads."""
+    for layer, head in heads:
+        corner = (head - 0.46, layer - 0.46)
+        axes.add_patch(plt.Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="#23262B", linewidth=1.6))
+
+
+def plot_lines(
+    curves: dict[str, Sequence[float]],
+    x: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    beside: dict[str, Sequence[Sequence[float]]] | None = None,
+) -> Figure:
+    """One line per named curve over `x`; in `beside`, curves to compare it with, thin and of its colour."""
+    with course_style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
+        for (name, values), colour in zip(curves.items(), SERIES, strict=False):
+            axes.plot(x, values, marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
+            for other in (beside or {}).get(name, ()):
+                axes.plot(x, other, linewidth=0.8, alpha=0.6, color=colour)
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.legend(loc="best")
+        plt.close(figure)
+    return figure
+
+
+def draw_panel(axes: Axes, values: Float[Tensor, "row column"], middle: float, limit: float) -> AxesImage:
+    """One heat map, orange below `middle` and blue above, with the values in its cells where they fit."""
+    scale = {"cmap": diverging(), "vmin": middle - limit, "vmax": middle + limit}
+    image = axes.imshow(values.numpy(), aspect="auto", interpolation="nearest", **scale)
+    axes.spines[:].set_visible(False)
+    axes.set(yticks=range(len(values)), xticks=range(0, values.shape[1], 1 + values.shape[1] // 16))
+    if values.shape[1] <= 16:
+        for row, column in torch.cartesian_prod(*map(torch.arange, values.shape)).tolist():
+            value = values[row, column].item()
+            colour = "white" if abs(value - middle) > 0.6 * limit else "#3B3F46"
+            axes.text(column, row, f"{value:z.2f}", ha="center", va="center", fontsize=7, color=colour)
+    return image
 
 
 def _draw_mean_and_error(axes: Axes, loss: Float[Tensor, "batch pos-1"], name: str, colour: str) -> None:
@@ -188,5 +243,6 @@ def _write_values(axes: Axes, values: Float[Tensor, "layer head"], limit: float)
             axes.text(head, layer, f"{value:z.2f}", ha="center", va="center", fontsize=8, color=colour)
 
 
-def _diverging() -> Colormap:
+def diverging() -> Colormap:
+    """Orange below the middle of the scale, blue above it."""
     return LinearSegmentedColormap.from_list("course_diverging", [ORANGE, "#FAFAFA", BLUE])
