@@ -1,4 +1,4 @@
-"""Checks of solutions/ch03_induction_heads/chapter.py, version 1e832c32c1c4.
+"""Checks of solutions/ch03_induction_heads/chapter.py, version 3b6939447e79.
 
 Written by `python -m mechinterp_course.authoring ch03_induction_heads`: edit the source instead.
 """
@@ -27,11 +27,38 @@ def is_matrix(value):
     return isinstance(value, Tensor) and value.dim() == 2
 
 
-def moves_global_random_state(function, *arguments):
-    """Whether a call of `function` moves torch's global random state."""
-    before = torch.get_rng_state()
+def afterwards(function, *arguments):
+    """The tensors among the arguments, as a call of `function` leaves them."""
     function(*arguments)
-    return not torch.equal(before, torch.get_rng_state())
+    return [each for each in arguments if isinstance(each, Tensor)]
+
+
+def expect_unchanged(student, function, *arguments):
+    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
+    tensors = [each for each in arguments if isinstance(each, Tensor)]
+    left = student.run(afterwards, function, *arguments)
+    same = isinstance(left, list) and len(left) == len(tensors)
+    same = same and all(
+        isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(left, tensors, strict=True)
+    )
+    expect(same, "The call changes what it was given in place: work on a copy (`clone`).")
+
+
+def drawn_after(function, seed, *arguments):
+    """Four numbers from torch's global generator, which is seeded before a call of `function`."""
+    torch.manual_seed(seed)
+    function(*arguments)
+    return torch.rand(4)
+
+
+def found_at_a_score(function, model, tokens):
+    """What `function` finds where the threshold is exactly one head's score, and that head.
+
+    With one row and a `length` of 1 a score is one entry of the pattern, so that nothing rounds.
+    """
+    layer, head = model.cfg.n_layers - 1, 0
+    _, cache = model.run_with_cache(tokens)
+    return function(model, tokens, cache["pattern", layer][0, head, 2, 2].item()), (layer, head)
 
 
 def left_behind(function, model, tokens, *arguments):
@@ -66,6 +93,13 @@ def by_effect(model, length):
     return [place for place in places if place in found], [place for place in places if place not in found]
 
 
+def verdicts_on(student, draw, questions):
+    """What is_induction_head says to each list of arguments; which is asked when is drawn."""
+    order = sorted((draw.seed(), place) for place in range(len(questions)))
+    said = {place: student.is_induction_head(*questions[place]) for _, place in order}
+    return [said[place] for place in range(len(questions))]
+
+
 def repeated_tokens__is_bos_and_two_equal_copies(student, draw):
     """each row is BOS and two equal copies, in int64, for several lengths and batches"""
     for _ in range(4):
@@ -87,8 +121,10 @@ def repeated_tokens__depends_on_the_seed_alone(student, draw):
     expect(torch.equal(again, rows[0]), "The same seed gave other tokens the second time.")
     alike = [torch.equal(rows[one], rows[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
     expect(not any(alike), "Another seed gave the same tokens.")
-    moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
-    expect(moved is False, "The call has moved torch's global random state.")
+    numbers = student.run(drawn_after, student.repeated_tokens, seed + 3, 500, length, 3, 0, seed)
+    untouched = torch.rand(4, generator=torch.Generator().manual_seed(seed + 3))
+    still = isinstance(numbers, Tensor) and torch.equal(numbers, untouched)
+    expect(still, "The call has moved torch's global random state.")
 
 
 def repeated_tokens__draws_uniformly_and_independently(student, draw):
@@ -105,12 +141,13 @@ def repeated_tokens__draws_uniformly_and_independently(student, draw):
 
 
 def loss_per_token__agrees_with_the_reference(student, draw):
-    """loss_per_token agrees with the reference on logits and tokens you have not seen"""
-    for _ in range(3):
+    """loss_per_token agrees with the reference on logits and tokens you have not seen, and leaves both as they were"""
+    for dtype in (torch.float32, torch.float64, torch.float32):
         batch, pos, d_vocab = draw.integer(1, 4), draw.integer(3, 12), draw.integer(5, 40)
-        logits, tokens = 3 * draw.normal(batch, pos, d_vocab), draw.tokens(batch, pos, d_vocab)
+        logits, tokens = 3 * draw.normal(batch, pos, d_vocab).to(dtype), draw.tokens(batch, pos, d_vocab)
         loss = student.loss_per_token(logits, tokens)
         expect_close(loss, metrics.loss_per_token(logits, tokens), dims="batch pos")
+    expect_unchanged(student, student.loss_per_token, logits, tokens)
 
 
 def loss_per_token__prices_known_bets(student, draw):
@@ -128,26 +165,33 @@ def loss_per_token__prices_known_bets(student, draw):
 
 
 def copying_gain__agrees_with_the_reference(student, draw):
-    """copying_gain agrees with the reference on losses you have not seen"""
+    """copying_gain agrees with the reference on losses you have not seen, and leaves them as they were"""
     for _ in range(3):
         length, batch = draw.integer(2, 15), draw.integer(1, 6)
         loss = draw.normal(batch, 2 * length).abs() + 1
-        expect_close(student.copying_gain(loss, length), metrics.copying_gain(loss, length))
+        gain = student.copying_gain(loss, length)
+        expect_close(gain, metrics.copying_gain(loss, length))
+        expect(
+            not isinstance(gain, Tensor), "The gain is a tensor, not a Python float (`item` makes it one)."
+        )
+    expect_unchanged(student, student.copying_gain, loss, length)
 
 
 def copying_gain__knows_simple_gains(student, draw):
-    """losses that fall by 1 nat at every token give a gain of `length`, and those of the first tokens don't count"""
+    """losses that fall by 1 nat a token give a gain of `length`, rising ones as much below 0; first tokens don't count"""
     length = draw.integer(3, 12)
     loss = torch.arange(100.0, 100 - 2 * length, -1).expand(draw.integer(1, 4), -1).clone()
     expect_close(student.copying_gain(loss, length), float(length))
+    expect_close(student.copying_gain(loss.flip(1), length), -float(length))
     loss[:, 0], loss[:, length] = 50.0, 7.0
     expect_close(student.copying_gain(loss, length), float(length))
 
 
 def previous_token_score__agrees_with_the_reference(student, draw):
-    """previous_token_score agrees with the reference on patterns you have not seen"""
+    """previous_token_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
     for pattern in draw.attention_patterns(count=3):
         expect_close(student.previous_token_score(pattern), heads.previous_token_score(pattern), dims="head")
+    expect_unchanged(student, student.previous_token_score, pattern)
 
 
 def previous_token_score__knows_simple_heads(student, draw):
@@ -161,10 +205,11 @@ def previous_token_score__knows_simple_heads(student, draw):
 
 
 def induction_score__agrees_with_the_reference(student, draw):
-    """induction_score agrees with the reference on patterns you have not seen"""
+    """induction_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
     for pattern, length in draw.repeat_patterns(count=3):
         score = student.induction_score(pattern, length)
         expect_close(score, heads.induction_score(pattern, length), dims="head")
+    expect_unchanged(student, student.induction_score, pattern, length)
 
 
 def induction_score__tells_induction_from_its_neighbours(student, draw):
@@ -178,11 +223,14 @@ def induction_score__tells_induction_from_its_neighbours(student, draw):
 
 
 def find_induction_heads__finds_the_heads_of_a_relabelled_model(student, draw):
-    """the heads are found in a copy of the model whose heads have been relabelled"""
+    """the heads are found in a copy of the model whose heads have been relabelled, and the tokens stay as they were"""
     model = draw.language_model()
-    tokens = repeats(draw, model, longest=30, batch=8)
+    tokens = repeats(draw, model, longest=20, batch=6)
     expected = heads.find_induction_heads(model, tokens)
-    expect_equal(student.find_induction_heads(model, tokens), expected, what="heads")
+    found = student.find_induction_heads(model, tokens)
+    expect_equal(found, expected, what="heads")
+    expect(all(type(place) is tuple for place in found), "The heads are not tuples (layer, head).")
+    expect_unchanged(student, student.find_induction_heads, model, tokens)
 
 
 def find_induction_heads__obeys_the_threshold(student, draw):
@@ -194,9 +242,19 @@ def find_induction_heads__obeys_the_threshold(student, draw):
     scores = [heads.induction_score(pattern, length) for pattern in patterns]
     ranked = torch.cat(scores).sort(descending=True).values
     widest = (ranked[:-1] - ranked[1:]).topk(3).indices.tolist()
-    for threshold in [-1.0, 1.1, *[(ranked[i] + ranked[i + 1]).item() / 2 for i in widest]]:
+    between = [(ranked[i] + ranked[i + 1]).item() / 2 for i in widest]
+    alone = torch.cat([heads.induction_score(pattern[:1], length) for pattern in patterns])  # of one row
+    most = (alone - torch.cat(scores)).abs().argmax()
+    between.append((alone + torch.cat(scores))[most].item() / 2)
+    for threshold in [-1.0, 1.1, (1 + ranked[0].item()) / 2, *between]:
         expected = heads.find_induction_heads(model, tokens, threshold)
         expect_equal(student.find_induction_heads(model, tokens, threshold), expected, what="heads")
+    row = token_world.repeated_tokens(model.cfg.d_vocab, 1, 1, model.tokenizer.bos_token_id, draw.seed())
+    found, place = student.run(found_at_a_score, student.find_induction_heads, model, row.to(draw.device))
+    expect(
+        place in map(tuple, found),
+        "A head whose score equals the threshold is left out: it should be at least that.",
+    )
 
 
 def ablate_head__zero_ablation_agrees_with_the_reference(student, draw):
@@ -236,12 +294,13 @@ def ablate_head__refuses_other_kinds(student, draw):
 
 
 def patch_head_output__agrees_with_the_reference(student, draw):
-    """patch_head_output agrees with the reference in every layer of a relabelled model"""
+    """patch_head_output agrees with the reference in every layer of a relabelled model, and leaves the tokens as they were"""
     model = draw.language_model()
     cases = one_head_of_each_layer(draw, model, inputs=2)
     expected = [patching.patch_head_output(model, *case) for case in cases]
     for case in cases:
         expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
+    expect_unchanged(student, student.patch_head_output, model, *case)
 
 
 def patch_head_output__obeys_its_limits(student, draw):
@@ -249,7 +308,8 @@ def patch_head_output__obeys_its_limits(student, draw):
     model = draw.language_model()
     pos, layer = draw.integer(8, 14), draw.integer(0, model.cfg.n_layers - 1)
     corrupted, split = draw.tokens(2, pos, model.cfg.d_vocab), draw.integer(2, pos - 3)
-    clean = torch.cat([corrupted[:, :split], draw.tokens(2, pos - split, model.cfg.d_vocab)], dim=1)
+    other = draw.tokens(2, pos - split - 1, model.cfg.d_vocab)
+    clean = torch.cat([corrupted[:, :split], other, corrupted[:, -1:]], dim=1)  # the last token is the same
     intact, expected = model(corrupted), patching.patch_head_output(model, clean, corrupted, layer, 0)
     expect_close(student.patch_head_output(model, corrupted, corrupted, layer, 0), intact, **LOGITS)
     logits = student.patch_head_output(model, clean, corrupted, layer, 0)
@@ -260,9 +320,9 @@ def patch_head_output__obeys_its_limits(student, draw):
 
 
 def rank_heads_by_effect__agrees_with_the_reference(student, draw):
-    """the effect of every head agrees with the reference on a relabelled model"""
+    """the effect of every head agrees with the reference on a relabelled model, and the tokens stay as they were"""
     model = draw.language_model()
-    tokens = repeats(draw, model)
+    tokens = repeats(draw, model, longest=10, batch=2)
     expected = sorted(patching.rank_heads_by_effect(model, tokens))
     ranking = student.rank_heads_by_effect(model, tokens)
     expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
@@ -271,11 +331,12 @@ def rank_heads_by_effect__agrees_with_the_reference(student, draw):
     effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
     by_head = (model.cfg.n_layers, model.cfg.n_heads)
     expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+    expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
 
 
 def rank_heads_by_effect__puts_the_largest_effect_first(student, draw):
     """effects never rise along the list, and the head on top is the one that matters most"""
-    model = draw.language_model()
+    model = draw.language_model("course-attn-2l")
     tokens = repeats(draw, model)
     ranking = student.rank_heads_by_effect(model, tokens)
     expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
@@ -287,12 +348,13 @@ def rank_heads_by_effect__puts_the_largest_effect_first(student, draw):
 
 def is_induction_head__tells_induction_from_position(student, draw):
     """a real induction head passes, and a head that only looks a fixed distance back does not"""
-    verdicts = []
-    for name in ("course-gpt2", "course-positional"):
+    questions = []
+    for name, most in {"course-gpt2": 1, "course-attn-2l": 3, "course-positional": 2}.items():
         model = draw.language_model(name)
-        (place, *_), _ = by_effect(model, length=16)
-        verdicts.append(student.is_induction_head(model, *place, model.tokenizer.bos_token_id))
-    expect_equal(verdicts, [True, False], what="verdicts")
+        start, (found, _) = model.tokenizer.bos_token_id, by_effect(model, length=16)
+        questions += [(model, *place, start, (3, 4)) for place in found[:most]]
+    questions += [row[:4] for row in questions[-2:]]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 4 + [False] * 4, what="verdicts")
 
 
 def is_induction_head__asks_at_every_length(student, draw):
@@ -300,15 +362,45 @@ def is_induction_head__asks_at_every_length(student, draw):
     model = draw.language_model("course-positional")
     (place, *_), _ = by_effect(model, length=16)
     place = *place, model.tokenizer.bos_token_id
-    verdicts = [student.is_induction_head(model, *place, each) for each in [(16,), (16, 12), (12, 16), (12,)]]
-    expect_equal(verdicts, [True, False, False, False], what="verdicts")
+    alone, mixed = [(16,), (16,), (16, 16)], [(16, 6), (6, 16), (6,), (6, 5), (16, 16, 5)]
+    questions = [(model, *place, lengths, 0.4, draw.seed()) for lengths in alone + mixed]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 3 + [False] * 5, what="verdicts")
 
 
 def is_induction_head__asks_for_the_stripe_and_the_effect(student, draw):
     """a head that matters without the stripe fails, and the threshold decides what counts as a stripe"""
-    model, lengths = draw.language_model(), (8, 12)
+    model, lengths = draw.language_model("course-attn-2l"), (3, 4)
     start = model.tokenizer.bos_token_id
-    (real, *_), (writer, *_, harmful) = by_effect(model, length=12)
-    asked = [(real, 0.4), (real, 0.999), (writer, 0.4), (writer, -1.0), (harmful, -1.0)]
-    verdicts = [student.is_induction_head(model, *place, start, lengths, least) for place, least in asked]
-    expect_equal(verdicts, [True, False, False, True, False], what="verdicts")
+    (real, *_), (writer, *_, harmful) = by_effect(model, length=4)
+    right = [(real, 0.4), (real, -1.0), (writer, -1.0), (writer, -0.5)]
+    wrong = [(real, 0.999), (writer, 0.4), (harmful, -1.0), (harmful, 0.4)]
+    questions = [(model, *place, start, lengths, least) for place, least in right + wrong]
+    other = draw.language_model("course-positional")  # has a head that only zeros do without, not its mean
+    _, (place, *_) = by_effect(other, length=4)
+    questions = [(other, *place, start, lengths, -1.0), *questions]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 5 + [False] * 4, what="verdicts")
+
+
+def is_induction_head__decides_close_cases(student, draw):
+    """32 rows from `seed` decide, also close to 0.05 nats on tokens 2 … length of the second copy, and to the threshold"""
+    model, cases = draw.language_model("course-attn-2l"), []
+    start, d_vocab = model.tokenizer.bos_token_id, model.cfg.d_vocab
+    for length in (2, 3, 4, 5, 5, 6, 6, 7):
+        seed = draw.seed()
+        tokens = token_world.repeated_tokens(d_vocab, length, 32, start, seed).to(model.cfg.device)
+        ranking = patching.rank_heads_by_effect(model, tokens)
+        cases.append((length, seed, tokens, [row for row in ranking if abs(row[2] - 0.05) > 0.004]))
+    above = min(cases, key=lambda case: min((row[2] for row in case[3] if row[2] > 0.05), default=9.0))
+    below = max(cases, key=lambda case: max((row[2] for row in case[3] if row[2] < 0.05), default=-9.0))
+    for length, seed, tokens, clear in (cases[0], above, below):
+        _, cache = model.run_with_cache(tokens)
+        layers = [cache["pattern", layer] for layer in range(model.cfg.n_layers)]
+        scores = [heads.induction_score(pattern, length) for pattern in layers]
+        striped = [row[:2] for row in clear if row[2] > 0.05 and scores[row[0]][row[1]] > 0.4]
+        place = min(striped, key=lambda at: scores[at[0]][at[1]].item())  # others of its layer score more
+        score = scores[place[0]][place[1]].item()
+        closest = sorted(clear, key=lambda row: abs(row[2] - 0.05))[:4]
+        asked = [(row[:2], -1.0) for row in closest] + [(place, score - 1e-4), (place, score + 1e-4)]
+        questions = [(model, *at, start, (length,), least, seed) for at, least in asked]
+        expected = [row[2] >= 0.05 for row in closest] + [True, False]
+        expect_equal(verdicts_on(student, draw, questions), expected, what="verdicts")

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "1e832c32c1c4", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "3b6939447e79", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `1e832c32c1c4`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `3b6939447e79`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -62,6 +62,23 @@ def is_matrix(value):
     return isinstance(value, Tensor) and value.dim() == 2
 
 
+def afterwards(function, *arguments):
+    """The tensors among the arguments, as a call of `function` leaves them."""
+    function(*arguments)
+    return [each for each in arguments if isinstance(each, Tensor)]
+
+
+def expect_unchanged(student, function, *arguments):
+    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
+    tensors = [each for each in arguments if isinstance(each, Tensor)]
+    left = student.run(afterwards, function, *arguments)
+    same = isinstance(left, list) and len(left) == len(tensors)
+    same = same and all(
+        isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(left, tensors, strict=True)
+    )
+    expect(same, "The call changes what it was given in place: work on a copy (`clone`).")
+
+
 # %% tags=["demo"]
 if __name__ == "__main__":
     from functools import partial
@@ -86,7 +103,7 @@ three again as a cue, and goes on by itself.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(917))
+    line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(26227))
     text = torch.cat([torch.tensor([bos]), line, line[:3]])
     for _ in range(9):
         likeliest = course_model(text[None])[0, -1].argmax()
@@ -183,11 +200,11 @@ if __name__ == "__main__":
 
 
 # %% tags=["given"]
-def moves_global_random_state(function, *arguments):
-    """Whether a call of `function` moves torch's global random state."""
-    before = torch.get_rng_state()
+def drawn_after(function, seed, *arguments):
+    """Four numbers from torch's global generator, which is seeded before a call of `function`."""
+    torch.manual_seed(seed)
     function(*arguments)
-    return not torch.equal(before, torch.get_rng_state())
+    return torch.rand(4)
 
 
 # %% tags=["check"]
@@ -199,8 +216,10 @@ def check_depends_on_the_seed_alone(student, draw):
     expect(torch.equal(again, rows[0]), "The same seed gave other tokens the second time.")
     alike = [torch.equal(rows[one], rows[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
     expect(not any(alike), "Another seed gave the same tokens.")
-    moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
-    expect(moved is False, "The call has moved torch's global random state.")
+    numbers = student.run(drawn_after, student.repeated_tokens, seed + 3, 500, length, 3, 0, seed)
+    untouched = torch.rand(4, generator=torch.Generator().manual_seed(seed + 3))
+    still = isinstance(numbers, Tensor) and torch.equal(numbers, untouched)
+    expect(still, "The call has moved torch's global random state.")
 
 
 if __name__ == "__main__":
@@ -258,12 +277,13 @@ def loss_per_token(
 
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
-    """loss_per_token agrees with the reference on logits and tokens you have not seen"""
-    for _ in range(3):
+    """loss_per_token agrees with the reference on logits and tokens you have not seen, and leaves both as they were"""
+    for dtype in (torch.float32, torch.float64, torch.float32):
         batch, pos, d_vocab = draw.integer(1, 4), draw.integer(3, 12), draw.integer(5, 40)
-        logits, tokens = 3 * draw.normal(batch, pos, d_vocab), draw.tokens(batch, pos, d_vocab)
+        logits, tokens = 3 * draw.normal(batch, pos, d_vocab).to(dtype), draw.tokens(batch, pos, d_vocab)
         loss = student.loss_per_token(logits, tokens)
         expect_close(loss, metrics.loss_per_token(logits, tokens), dims="batch pos")
+    expect_unchanged(student, student.loss_per_token, logits, tokens)
 
 
 if __name__ == "__main__":
@@ -354,11 +374,16 @@ def copying_gain(loss: Float[Tensor, "batch pos-1"], length: int) -> float:
 
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
-    """copying_gain agrees with the reference on losses you have not seen"""
+    """copying_gain agrees with the reference on losses you have not seen, and leaves them as they were"""
     for _ in range(3):
         length, batch = draw.integer(2, 15), draw.integer(1, 6)
         loss = draw.normal(batch, 2 * length).abs() + 1
-        expect_close(student.copying_gain(loss, length), metrics.copying_gain(loss, length))
+        gain = student.copying_gain(loss, length)
+        expect_close(gain, metrics.copying_gain(loss, length))
+        expect(
+            not isinstance(gain, Tensor), "The gain is a tensor, not a Python float (`item` makes it one)."
+        )
+    expect_unchanged(student, student.copying_gain, loss, length)
 
 
 if __name__ == "__main__":
@@ -515,9 +540,10 @@ def previous_token_score(pattern: Float[Tensor, "batch head query key"]) -> Floa
 
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
-    """previous_token_score agrees with the reference on patterns you have not seen"""
+    """previous_token_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
     for pattern in draw.attention_patterns(count=3):
         expect_close(student.previous_token_score(pattern), heads.previous_token_score(pattern), dims="head")
+    expect_unchanged(student, student.previous_token_score, pattern)
 
 
 if __name__ == "__main__":
@@ -575,10 +601,11 @@ def induction_score(pattern: Float[Tensor, "batch head query key"], length: int)
 
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
-    """induction_score agrees with the reference on patterns you have not seen"""
+    """induction_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
     for pattern, length in draw.repeat_patterns(count=3):
         score = student.induction_score(pattern, length)
         expect_close(score, heads.induction_score(pattern, length), dims="head")
+    expect_unchanged(student, student.induction_score, pattern, length)
 
 
 if __name__ == "__main__":
@@ -712,15 +739,30 @@ def find_induction_heads(
 
 # %% tags=["check"]
 def check_finds_the_heads_of_a_relabelled_model(student, draw):
-    """the heads are found in a copy of the model whose heads have been relabelled"""
+    """the heads are found in a copy of the model whose heads have been relabelled, and the tokens stay as they were"""
     model = draw.language_model()
-    tokens = repeats(draw, model, longest=30, batch=8)
+    tokens = repeats(draw, model, longest=20, batch=6)
     expected = heads.find_induction_heads(model, tokens)
-    expect_equal(student.find_induction_heads(model, tokens), expected, what="heads")
+    found = student.find_induction_heads(model, tokens)
+    expect_equal(found, expected, what="heads")
+    expect(all(type(place) is tuple for place in found), "The heads are not tuples (layer, head).")
+    expect_unchanged(student, student.find_induction_heads, model, tokens)
 
 
 if __name__ == "__main__":
     run_check(check_finds_the_heads_of_a_relabelled_model)
+
+
+# %% tags=["given"]
+def found_at_a_score(function, model, tokens):
+    """What `function` finds where the threshold is exactly one head's score, and that head.
+
+    With one row and a `length` of 1 a score is one entry of the pattern, so that nothing rounds.
+    """
+    layer, head = model.cfg.n_layers - 1, 0
+    _, cache = model.run_with_cache(tokens)
+    return function(model, tokens, cache["pattern", layer][0, head, 2, 2].item()), (layer, head)
+
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -952,11 +994,12 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Each head alone takes away more than half of the gain, and the control does nothing. But compare the sum of the single
-effects with the joint one. If the heads did independent work, the two would agree. Here the sum is larger, larger than
-the whole gain: part of the copying needs *both*, and each gets the blame for all of that part. The opposite happens
-as well, and you will meet it: parts that stand in for one another each look dispensable *because the others are still
-there*. A single ablation is a statement about a part in the company it keeps.
+Each head alone takes away a good part of the gain, and the control does nothing. But compare the sum of the single
+effects with the joint one. If the heads did independent work, the two would agree. Here the joint effect is larger:
+with one head gone, the other still does part of what both did, so each looks less needed than it is *because the other
+is still there*. You will meet an extreme case of this. The opposite happens as well: where part of the work needs
+*both*, each gets the blame for all of that part, and the sum exceeds the whole. A single ablation is a statement about a
+part in the company it keeps.
 
 For the MLPs, the kind of ablation decided the answer. Does it for these heads?
 
@@ -975,8 +1018,10 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Here the two kinds nearly agree, which makes the claim stronger: in place of the first two heads, neither zeros nor an
-average will do.
+For the previous-token head the two kinds agree, which makes the claim stronger: in its place, neither zeros nor an
+average will do. For the induction head they don't. Silenced, it leaves the field to the other; made to say its average
+everywhere, it speaks against it, and the loss is larger. That it matters holds under both. *How much* it matters has no
+answer without the kind.
 """
 
 # %% [markdown]
@@ -1032,12 +1077,13 @@ def patch_head_output(
 
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
-    """patch_head_output agrees with the reference in every layer of a relabelled model"""
+    """patch_head_output agrees with the reference in every layer of a relabelled model, and leaves the tokens as they were"""
     model = draw.language_model()
     cases = one_head_of_each_layer(draw, model, inputs=2)
     expected = [patching.patch_head_output(model, *case) for case in cases]
     for case in cases:
         expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
+    expect_unchanged(student, student.patch_head_output, model, *case)
 
 
 if __name__ == "__main__":
@@ -1161,9 +1207,9 @@ def is_ranking(value):
 
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
-    """the effect of every head agrees with the reference on a relabelled model"""
+    """the effect of every head agrees with the reference on a relabelled model, and the tokens stay as they were"""
     model = draw.language_model()
-    tokens = repeats(draw, model)
+    tokens = repeats(draw, model, longest=10, batch=2)
     expected = sorted(patching.rank_heads_by_effect(model, tokens))
     ranking = student.rank_heads_by_effect(model, tokens)
     expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
@@ -1172,6 +1218,7 @@ def check_agrees_with_the_reference(student, draw):
     effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
     by_head = (model.cfg.n_layers, model.cfg.n_heads)
     expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+    expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
 
 
 if __name__ == "__main__":
@@ -1219,40 +1266,61 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
-without an induction stripe: the previous-token head, on whose notes everything rests. And among the first is a head that
-no search for copying heads would have picked: you met it in the worked example, where it looked at hardly anything
-but the token it stands on. What do the induction heads do without it?
+without an induction stripe: the previous-token head, on whose notes everything rests. Of the induction heads, the one
+with the slightly clearer stripe is not the one that costs more. And then comes nearly nothing.
+
+So three heads are *necessary*. Are they enough? That is another question, and it has its own experiment: take away
+all the others.
 
 </details>
 """
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    layer, head = divmod(current.argmax().item(), cfg.n_heads)
+    def loss_with_only(kept, kind):
+        """The second-copy loss with every head ablated that is not among `kept`."""
+
+        def replace(z, hook, gone):
+            silent = torch.zeros_like(z) if kind == "zero" else z.mean((0, 1), keepdim=True).expand_as(z)
+            z[:, :, gone] = silent[:, :, gone]
+            return z
+
+        hooks = []
+        for layer in range(cfg.n_layers):
+            gone = [head for head in range(cfg.n_heads) if (layer, head) not in kept]
+            hooks.append((f"blocks.{layer}.attn.hook_z", partial(replace, gone=gone)))
+        return second_copy(course_model.run_with_hooks(tokens, fwd_hooks=hooks), tokens)
 
 
-    def silence(z, hook):
-        z[:, :, head] = 0
-        return z
-
-
-    with course_model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", silence)]):
-        without = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, tokens)])
-    for place in found:
-        print(
-            f"{named([place])}  induction score {induction[place]:.2f}, without L{layer}H{head} {without[place]:.2f}"
-        )
+    circuit = [writer, *found]
+    left_out = [place[:2] for place in rank_heads_by_effect(course_model, tokens) if place[:2] not in circuit]
+    fourth, strangers = left_out[0], left_out[-len(circuit) :]
+    groups = {
+        "none": [],
+        "these three": circuit,
+        "and the fourth": [*circuit, fourth],
+        "as many others": strangers,
+    }
+    print(f"second-copy loss, intact {second_copy(course_model(tokens), tokens):.2f} nats; with only\n")
+    print(f"{'heads kept':50}  others zero   others mean")
+    for name, kept in groups.items():
+        losses = [loss_with_only(kept, kind) for kind in ("zero", "mean")]
+        print(f"{name:16}{named(kept):34}", *(f"{loss:12.2f}" for loss in losses))
 
 # %% [markdown]
 r"""
-They go on looking at the right token most of the time, and yet most of the gain is gone. So the stripe is not the
-whole mechanism. A head also has to *read* something there, and something later has to understand what it writes. Which of
-these breaks, the numbers of this chapter can't say.
+Three heads of twenty-four, with all the rest of the attention gone, do nearly all of the copying; three others do none
+of it. By mean ablation a gap is left, and the fourth head of the ranking closes most of it. You met that one in the
+worked example, where it looked more than any other at the token it stands on. Alone, it hardly mattered: another case of
+a part that looks dispensable in company.
+
+"Enough" has its own small print. All MLPs stayed, and you have seen what happens without the first. And nothing says yet
+what passes between the three.
 
 Keep the limits in mind. All this is one model, trained once, measured on random tokens. And `course-gpt2` had help:
 in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have
-found them to look (`mechinterp models card course-gpt2` says how). The head that looks at its own token was nobody's
-idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
+found them to look (`mechinterp models card course-gpt2` says how). That the model needs hardly any other head was
+nobody's idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
 2022](https://arxiv.org/abs/2209.11895)). But that there are two of them *here*, and in which layer, is no discovery
 about nature.
 """
@@ -1404,15 +1472,23 @@ def by_effect(model, length):
     return [place for place in places if place in found], [place for place in places if place not in found]
 
 
+def verdicts_on(student, draw, questions):
+    """What is_induction_head says to each list of arguments; which is asked when is drawn."""
+    order = sorted((draw.seed(), place) for place in range(len(questions)))
+    said = {place: student.is_induction_head(*questions[place]) for _, place in order}
+    return [said[place] for place in range(len(questions))]
+
+
 # %% tags=["check"]
 def check_tells_induction_from_position(student, draw):
     """a real induction head passes, and a head that only looks a fixed distance back does not"""
-    verdicts = []
-    for name in ("course-gpt2", "course-positional"):
+    questions = []
+    for name, most in {"course-gpt2": 1, "course-attn-2l": 3, "course-positional": 2}.items():
         model = draw.language_model(name)
-        (place, *_), _ = by_effect(model, length=16)
-        verdicts.append(student.is_induction_head(model, *place, model.tokenizer.bos_token_id))
-    expect_equal(verdicts, [True, False], what="verdicts")
+        start, (found, _) = model.tokenizer.bos_token_id, by_effect(model, length=16)
+        questions += [(model, *place, start, (3, 4)) for place in found[:most]]
+    questions += [row[:4] for row in questions[-2:]]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 4 + [False] * 4, what="verdicts")
 
 
 if __name__ == "__main__":

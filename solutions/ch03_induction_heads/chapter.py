@@ -44,6 +44,23 @@ def is_matrix(value):
     return isinstance(value, Tensor) and value.dim() == 2
 
 
+def afterwards(function, *arguments):
+    """The tensors among the arguments, as a call of `function` leaves them."""
+    function(*arguments)
+    return [each for each in arguments if isinstance(each, Tensor)]
+
+
+def expect_unchanged(student, function, *arguments):
+    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
+    tensors = [each for each in arguments if isinstance(each, Tensor)]
+    left = student.run(afterwards, function, *arguments)
+    same = isinstance(left, list) and len(left) == len(tensors)
+    same = same and all(
+        isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(left, tensors, strict=True)
+    )
+    expect(same, "The call changes what it was given in place: work on a copy (`clone`).")
+
+
 # %% tags=["demo"]
 from functools import partial
 
@@ -64,7 +81,7 @@ pleasant to read), so no text had a reason to contain them in this order. The mo
 three again as a cue, and goes on by itself."""
 
 # %% tags=["demo"]
-line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(917))
+line = torch.randint(cfg.d_vocab, (12,), generator=torch.Generator().manual_seed(26227))
 text = torch.cat([torch.tensor([bos]), line, line[:3]])
 for _ in range(9):
     likeliest = course_model(text[None])[0, -1].argmax()
@@ -144,11 +161,11 @@ def check_is_bos_and_two_equal_copies(student, draw):
 
 
 # %% tags=["given"]
-def moves_global_random_state(function, *arguments):
-    """Whether a call of `function` moves torch's global random state."""
-    before = torch.get_rng_state()
+def drawn_after(function, seed, *arguments):
+    """Four numbers from torch's global generator, which is seeded before a call of `function`."""
+    torch.manual_seed(seed)
     function(*arguments)
-    return not torch.equal(before, torch.get_rng_state())
+    return torch.rand(4)
 
 
 # %% tags=["check"] points=1
@@ -160,8 +177,10 @@ def check_depends_on_the_seed_alone(student, draw):
     expect(torch.equal(again, rows[0]), "The same seed gave other tokens the second time.")
     alike = [torch.equal(rows[one], rows[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
     expect(not any(alike), "Another seed gave the same tokens.")
-    moved = student.run(moves_global_random_state, student.repeated_tokens, 500, length, 3, 0, seed)
-    expect(moved is False, "The call has moved torch's global random state.")
+    numbers = student.run(drawn_after, student.repeated_tokens, seed + 3, 500, length, 3, 0, seed)
+    untouched = torch.rand(4, generator=torch.Generator().manual_seed(seed + 3))
+    still = isinstance(numbers, Tensor) and torch.equal(numbers, untouched)
+    expect(still, "The call has moved torch's global random state.")
 
 
 # %% tags=["check", "hidden"] points=2
@@ -216,12 +235,13 @@ def loss_per_token(
 
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
-    """loss_per_token agrees with the reference on logits and tokens you have not seen"""
-    for _ in range(3):
+    """loss_per_token agrees with the reference on logits and tokens you have not seen, and leaves both as they were"""
+    for dtype in (torch.float32, torch.float64, torch.float32):
         batch, pos, d_vocab = draw.integer(1, 4), draw.integer(3, 12), draw.integer(5, 40)
-        logits, tokens = 3 * draw.normal(batch, pos, d_vocab), draw.tokens(batch, pos, d_vocab)
+        logits, tokens = 3 * draw.normal(batch, pos, d_vocab).to(dtype), draw.tokens(batch, pos, d_vocab)
         loss = student.loss_per_token(logits, tokens)
         expect_close(loss, metrics.loss_per_token(logits, tokens), dims="batch pos")
+    expect_unchanged(student, student.loss_per_token, logits, tokens)
 
 
 # %% tags=["check", "hidden"] points=3
@@ -289,19 +309,25 @@ def copying_gain(loss: Float[Tensor, "batch pos-1"], length: int) -> float:
 
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
-    """copying_gain agrees with the reference on losses you have not seen"""
+    """copying_gain agrees with the reference on losses you have not seen, and leaves them as they were"""
     for _ in range(3):
         length, batch = draw.integer(2, 15), draw.integer(1, 6)
         loss = draw.normal(batch, 2 * length).abs() + 1
-        expect_close(student.copying_gain(loss, length), metrics.copying_gain(loss, length))
+        gain = student.copying_gain(loss, length)
+        expect_close(gain, metrics.copying_gain(loss, length))
+        expect(
+            not isinstance(gain, Tensor), "The gain is a tensor, not a Python float (`item` makes it one)."
+        )
+    expect_unchanged(student, student.copying_gain, loss, length)
 
 
 # %% tags=["check", "hidden"] points=2
 def check_knows_simple_gains(student, draw):
-    """losses that fall by 1 nat at every token give a gain of `length`, and those of the first tokens don't count"""
+    """losses that fall by 1 nat a token give a gain of `length`, rising ones as much below 0; first tokens don't count"""
     length = draw.integer(3, 12)
     loss = torch.arange(100.0, 100 - 2 * length, -1).expand(draw.integer(1, 4), -1).clone()
     expect_close(student.copying_gain(loss, length), float(length))
+    expect_close(student.copying_gain(loss.flip(1), length), -float(length))
     loss[:, 0], loss[:, length] = 50.0, 7.0
     expect_close(student.copying_gain(loss, length), float(length))
 
@@ -416,9 +442,10 @@ def previous_token_score(pattern: Float[Tensor, "batch head query key"]) -> Floa
 
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
-    """previous_token_score agrees with the reference on patterns you have not seen"""
+    """previous_token_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
     for pattern in draw.attention_patterns(count=3):
         expect_close(student.previous_token_score(pattern), heads.previous_token_score(pattern), dims="head")
+    expect_unchanged(student, student.previous_token_score, pattern)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -469,10 +496,11 @@ def induction_score(pattern: Float[Tensor, "batch head query key"], length: int)
 
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
-    """induction_score agrees with the reference on patterns you have not seen"""
+    """induction_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
     for pattern, length in draw.repeat_patterns(count=3):
         score = student.induction_score(pattern, length)
         expect_close(score, heads.induction_score(pattern, length), dims="head")
+    expect_unchanged(student, student.induction_score, pattern, length)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -570,11 +598,25 @@ def find_induction_heads(
 
 # %% tags=["check"] points=2
 def check_finds_the_heads_of_a_relabelled_model(student, draw):
-    """the heads are found in a copy of the model whose heads have been relabelled"""
+    """the heads are found in a copy of the model whose heads have been relabelled, and the tokens stay as they were"""
     model = draw.language_model()
-    tokens = repeats(draw, model, longest=30, batch=8)
+    tokens = repeats(draw, model, longest=20, batch=6)
     expected = heads.find_induction_heads(model, tokens)
-    expect_equal(student.find_induction_heads(model, tokens), expected, what="heads")
+    found = student.find_induction_heads(model, tokens)
+    expect_equal(found, expected, what="heads")
+    expect(all(type(place) is tuple for place in found), "The heads are not tuples (layer, head).")
+    expect_unchanged(student, student.find_induction_heads, model, tokens)
+
+
+# %% tags=["given"]
+def found_at_a_score(function, model, tokens):
+    """What `function` finds where the threshold is exactly one head's score, and that head.
+
+    With one row and a `length` of 1 a score is one entry of the pattern, so that nothing rounds.
+    """
+    layer, head = model.cfg.n_layers - 1, 0
+    _, cache = model.run_with_cache(tokens)
+    return function(model, tokens, cache["pattern", layer][0, head, 2, 2].item()), (layer, head)
 
 
 # %% tags=["check", "hidden"] points=3
@@ -587,9 +629,19 @@ def check_obeys_the_threshold(student, draw):
     scores = [heads.induction_score(pattern, length) for pattern in patterns]
     ranked = torch.cat(scores).sort(descending=True).values
     widest = (ranked[:-1] - ranked[1:]).topk(3).indices.tolist()
-    for threshold in [-1.0, 1.1, *[(ranked[i] + ranked[i + 1]).item() / 2 for i in widest]]:
+    between = [(ranked[i] + ranked[i + 1]).item() / 2 for i in widest]
+    alone = torch.cat([heads.induction_score(pattern[:1], length) for pattern in patterns])  # of one row
+    most = (alone - torch.cat(scores)).abs().argmax()
+    between.append((alone + torch.cat(scores))[most].item() / 2)
+    for threshold in [-1.0, 1.1, (1 + ranked[0].item()) / 2, *between]:
         expected = heads.find_induction_heads(model, tokens, threshold)
         expect_equal(student.find_induction_heads(model, tokens, threshold), expected, what="heads")
+    row = token_world.repeated_tokens(model.cfg.d_vocab, 1, 1, model.tokenizer.bos_token_id, draw.seed())
+    found, place = student.run(found_at_a_score, student.find_induction_heads, model, row.to(draw.device))
+    expect(
+        place in map(tuple, found),
+        "A head whose score equals the threshold is left out: it should be at least that.",
+    )
 
 
 # %% tags=["demo"]
@@ -798,11 +850,12 @@ share = rises[reader] / gain
 answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
 
 # %% [markdown]
-r"""Each head alone takes away more than half of the gain, and the control does nothing. But compare the sum of the single
-effects with the joint one. If the heads did independent work, the two would agree. Here the sum is larger, larger than
-the whole gain: part of the copying needs *both*, and each gets the blame for all of that part. The opposite happens
-as well, and you will meet it: parts that stand in for one another each look dispensable *because the others are still
-there*. A single ablation is a statement about a part in the company it keeps.
+r"""Each head alone takes away a good part of the gain, and the control does nothing. But compare the sum of the single
+effects with the joint one. If the heads did independent work, the two would agree. Here the joint effect is larger:
+with one head gone, the other still does part of what both did, so each looks less needed than it is *because the other
+is still there*. You will meet an extreme case of this. The opposite happens as well: where part of the work needs
+*both*, each gets the blame for all of that part, and the sum exceeds the whole. A single ablation is a statement about a
+part in the company it keeps.
 
 For the MLPs, the kind of ablation decided the answer. Does it for these heads?"""
 
@@ -817,8 +870,10 @@ for name, place in chosen.items():
     print(f"L{place[0]}H{place[1]}  {name:26}", *rises)
 
 # %% [markdown]
-r"""Here the two kinds nearly agree, which makes the claim stronger: in place of the first two heads, neither zeros nor an
-average will do."""
+r"""For the previous-token head the two kinds agree, which makes the claim stronger: in its place, neither zeros nor an
+average will do. For the induction head they don't. Silenced, it leaves the field to the other; made to say its average
+everywhere, it speaks against it, and the loss is larger. That it matters holds under both. *How much* it matters has no
+answer without the kind."""
 
 # %% [markdown] tags=["interview"] name="which_ablation"
 r"""A colleague says: "I zero-ablated the head and the loss rose by 0.4 nats, so it is responsible for 0.4 nats." What
@@ -872,12 +927,13 @@ def patch_head_output(
 
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
-    """patch_head_output agrees with the reference in every layer of a relabelled model"""
+    """patch_head_output agrees with the reference in every layer of a relabelled model, and leaves the tokens as they were"""
     model = draw.language_model()
     cases = one_head_of_each_layer(draw, model, inputs=2)
     expected = [patching.patch_head_output(model, *case) for case in cases]
     for case in cases:
         expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
+    expect_unchanged(student, student.patch_head_output, model, *case)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -886,7 +942,8 @@ def check_obeys_its_limits(student, draw):
     model = draw.language_model()
     pos, layer = draw.integer(8, 14), draw.integer(0, model.cfg.n_layers - 1)
     corrupted, split = draw.tokens(2, pos, model.cfg.d_vocab), draw.integer(2, pos - 3)
-    clean = torch.cat([corrupted[:, :split], draw.tokens(2, pos - split, model.cfg.d_vocab)], dim=1)
+    other = draw.tokens(2, pos - split - 1, model.cfg.d_vocab)
+    clean = torch.cat([corrupted[:, :split], other, corrupted[:, -1:]], dim=1)  # the last token is the same
     intact, expected = model(corrupted), patching.patch_head_output(model, clean, corrupted, layer, 0)
     expect_close(student.patch_head_output(model, corrupted, corrupted, layer, 0), intact, **LOGITS)
     logits = student.patch_head_output(model, clean, corrupted, layer, 0)
@@ -980,9 +1037,9 @@ def is_ranking(value):
 
 # %% tags=["check"] points=3
 def check_agrees_with_the_reference(student, draw):
-    """the effect of every head agrees with the reference on a relabelled model"""
+    """the effect of every head agrees with the reference on a relabelled model, and the tokens stay as they were"""
     model = draw.language_model()
-    tokens = repeats(draw, model)
+    tokens = repeats(draw, model, longest=10, batch=2)
     expected = sorted(patching.rank_heads_by_effect(model, tokens))
     ranking = student.rank_heads_by_effect(model, tokens)
     expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
@@ -991,12 +1048,13 @@ def check_agrees_with_the_reference(student, draw):
     effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
     by_head = (model.cfg.n_layers, model.cfg.n_heads)
     expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+    expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
 
 
 # %% tags=["check", "hidden"] points=2
 def check_puts_the_largest_effect_first(student, draw):
     """effects never rise along the list, and the head on top is the one that matters most"""
-    model = draw.language_model()
+    model = draw.language_model("course-attn-2l")
     tokens = repeats(draw, model)
     ranking = student.rank_heads_by_effect(model, tokens)
     expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
@@ -1023,35 +1081,57 @@ plots.plot_by_head(effects, "nats", "rise of the second-copy loss on zero ablati
 
 # %% [markdown]
 r"""Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
-without an induction stripe: the previous-token head, on whose notes everything rests. And among the first is a head that
-no search for copying heads would have picked: you met it in the worked example, where it looked at hardly anything
-but the token it stands on. What do the induction heads do without it?"""
+without an induction stripe: the previous-token head, on whose notes everything rests. Of the induction heads, the one
+with the slightly clearer stripe is not the one that costs more. And then comes nearly nothing.
+
+So three heads are *necessary*. Are they enough? That is another question, and it has its own experiment: take away
+all the others."""
+
 
 # %% tags=["demo"]
-layer, head = divmod(current.argmax().item(), cfg.n_heads)
+def loss_with_only(kept, kind):
+    """The second-copy loss with every head ablated that is not among `kept`."""
+
+    def replace(z, hook, gone):
+        silent = torch.zeros_like(z) if kind == "zero" else z.mean((0, 1), keepdim=True).expand_as(z)
+        z[:, :, gone] = silent[:, :, gone]
+        return z
+
+    hooks = []
+    for layer in range(cfg.n_layers):
+        gone = [head for head in range(cfg.n_heads) if (layer, head) not in kept]
+        hooks.append((f"blocks.{layer}.attn.hook_z", partial(replace, gone=gone)))
+    return second_copy(course_model.run_with_hooks(tokens, fwd_hooks=hooks), tokens)
 
 
-def silence(z, hook):
-    z[:, :, head] = 0
-    return z
-
-
-with course_model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", silence)]):
-    without = torch.stack([induction_score(pattern, 20) for pattern in patterns_of(course_model, tokens)])
-for place in found:
-    print(
-        f"{named([place])}  induction score {induction[place]:.2f}, without L{layer}H{head} {without[place]:.2f}"
-    )
+circuit = [writer, *found]
+left_out = [place[:2] for place in rank_heads_by_effect(course_model, tokens) if place[:2] not in circuit]
+fourth, strangers = left_out[0], left_out[-len(circuit) :]
+groups = {
+    "none": [],
+    "these three": circuit,
+    "and the fourth": [*circuit, fourth],
+    "as many others": strangers,
+}
+print(f"second-copy loss, intact {second_copy(course_model(tokens), tokens):.2f} nats; with only\n")
+print(f"{'heads kept':50}  others zero   others mean")
+for name, kept in groups.items():
+    losses = [loss_with_only(kept, kind) for kind in ("zero", "mean")]
+    print(f"{name:16}{named(kept):34}", *(f"{loss:12.2f}" for loss in losses))
 
 # %% [markdown]
-r"""They go on looking at the right token most of the time, and yet most of the gain is gone. So the stripe is not the
-whole mechanism. A head also has to *read* something there, and something later has to understand what it writes. Which of
-these breaks, the numbers of this chapter can't say.
+r"""Three heads of twenty-four, with all the rest of the attention gone, do nearly all of the copying; three others do none
+of it. By mean ablation a gap is left, and the fourth head of the ranking closes most of it. You met that one in the
+worked example, where it looked more than any other at the token it stands on. Alone, it hardly mattered: another case of
+a part that looks dispensable in company.
+
+"Enough" has its own small print. All MLPs stayed, and you have seen what happens without the first. And nothing says yet
+what passes between the three.
 
 Keep the limits in mind. All this is one model, trained once, measured on random tokens. And `course-gpt2` had help:
 in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have
-found them to look (`mechinterp models card course-gpt2` says how). The head that looks at its own token was nobody's
-idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
+found them to look (`mechinterp models card course-gpt2` says how). That the model needs hardly any other head was
+nobody's idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
 2022](https://arxiv.org/abs/2209.11895)). But that there are two of them *here*, and in which layer, is no discovery
 about nature."""
 
@@ -1173,36 +1253,75 @@ def by_effect(model, length):
     return [place for place in places if place in found], [place for place in places if place not in found]
 
 
+def verdicts_on(student, draw, questions):
+    """What is_induction_head says to each list of arguments; which is asked when is drawn."""
+    order = sorted((draw.seed(), place) for place in range(len(questions)))
+    said = {place: student.is_induction_head(*questions[place]) for _, place in order}
+    return [said[place] for place in range(len(questions))]
+
+
 # %% tags=["check"] points=2
 def check_tells_induction_from_position(student, draw):
     """a real induction head passes, and a head that only looks a fixed distance back does not"""
-    verdicts = []
-    for name in ("course-gpt2", "course-positional"):
+    questions = []
+    for name, most in {"course-gpt2": 1, "course-attn-2l": 3, "course-positional": 2}.items():
         model = draw.language_model(name)
-        (place, *_), _ = by_effect(model, length=16)
-        verdicts.append(student.is_induction_head(model, *place, model.tokenizer.bos_token_id))
-    expect_equal(verdicts, [True, False], what="verdicts")
+        start, (found, _) = model.tokenizer.bos_token_id, by_effect(model, length=16)
+        questions += [(model, *place, start, (3, 4)) for place in found[:most]]
+    questions += [row[:4] for row in questions[-2:]]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 4 + [False] * 4, what="verdicts")
 
 
-# %% tags=["check", "hidden"] points=2
+# %% tags=["check", "hidden"] points=1
 def check_asks_at_every_length(student, draw):
     """one length at which the head fails decides, wherever in the list it stands"""
     model = draw.language_model("course-positional")
     (place, *_), _ = by_effect(model, length=16)
     place = *place, model.tokenizer.bos_token_id
-    verdicts = [student.is_induction_head(model, *place, each) for each in [(16,), (16, 12), (12, 16), (12,)]]
-    expect_equal(verdicts, [True, False, False, False], what="verdicts")
+    alone, mixed = [(16,), (16,), (16, 16)], [(16, 6), (6, 16), (6,), (6, 5), (16, 16, 5)]
+    questions = [(model, *place, lengths, 0.4, draw.seed()) for lengths in alone + mixed]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 3 + [False] * 5, what="verdicts")
 
 
 # %% tags=["check", "hidden"] points=2
 def check_asks_for_the_stripe_and_the_effect(student, draw):
     """a head that matters without the stripe fails, and the threshold decides what counts as a stripe"""
-    model, lengths = draw.language_model(), (8, 12)
+    model, lengths = draw.language_model("course-attn-2l"), (3, 4)
     start = model.tokenizer.bos_token_id
-    (real, *_), (writer, *_, harmful) = by_effect(model, length=12)
-    asked = [(real, 0.4), (real, 0.999), (writer, 0.4), (writer, -1.0), (harmful, -1.0)]
-    verdicts = [student.is_induction_head(model, *place, start, lengths, least) for place, least in asked]
-    expect_equal(verdicts, [True, False, False, True, False], what="verdicts")
+    (real, *_), (writer, *_, harmful) = by_effect(model, length=4)
+    right = [(real, 0.4), (real, -1.0), (writer, -1.0), (writer, -0.5)]
+    wrong = [(real, 0.999), (writer, 0.4), (harmful, -1.0), (harmful, 0.4)]
+    questions = [(model, *place, start, lengths, least) for place, least in right + wrong]
+    other = draw.language_model("course-positional")  # has a head that only zeros do without, not its mean
+    _, (place, *_) = by_effect(other, length=4)
+    questions = [(other, *place, start, lengths, -1.0), *questions]
+    expect_equal(verdicts_on(student, draw, questions), [True] * 5 + [False] * 4, what="verdicts")
+
+
+# %% tags=["check", "hidden"] points=1
+def check_decides_close_cases(student, draw):
+    """32 rows from `seed` decide, also close to 0.05 nats on tokens 2 … length of the second copy, and to the threshold"""
+    model, cases = draw.language_model("course-attn-2l"), []
+    start, d_vocab = model.tokenizer.bos_token_id, model.cfg.d_vocab
+    for length in (2, 3, 4, 5, 5, 6, 6, 7):
+        seed = draw.seed()
+        tokens = token_world.repeated_tokens(d_vocab, length, 32, start, seed).to(model.cfg.device)
+        ranking = patching.rank_heads_by_effect(model, tokens)
+        cases.append((length, seed, tokens, [row for row in ranking if abs(row[2] - 0.05) > 0.004]))
+    above = min(cases, key=lambda case: min((row[2] for row in case[3] if row[2] > 0.05), default=9.0))
+    below = max(cases, key=lambda case: max((row[2] for row in case[3] if row[2] < 0.05), default=-9.0))
+    for length, seed, tokens, clear in (cases[0], above, below):
+        _, cache = model.run_with_cache(tokens)
+        layers = [cache["pattern", layer] for layer in range(model.cfg.n_layers)]
+        scores = [heads.induction_score(pattern, length) for pattern in layers]
+        striped = [row[:2] for row in clear if row[2] > 0.05 and scores[row[0]][row[1]] > 0.4]
+        place = min(striped, key=lambda at: scores[at[0]][at[1]].item())  # others of its layer score more
+        score = scores[place[0]][place[1]].item()
+        closest = sorted(clear, key=lambda row: abs(row[2] - 0.05))[:4]
+        asked = [(row[:2], -1.0) for row in closest] + [(place, score - 1e-4), (place, score + 1e-4)]
+        questions = [(model, *at, start, (length,), least, seed) for at, least in asked]
+        expected = [row[2] >= 0.05 for row in closest] + [True, False]
+        expect_equal(verdicts_on(student, draw, questions), expected, what="verdicts")
 
 
 # %% tags=["demo"]
