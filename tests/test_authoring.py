@@ -11,6 +11,7 @@ import nbformat
 import pytest
 
 from mechinterp_course.authoring.cell_ids import LONGEST, cell_id
+from mechinterp_course.authoring.certificates import certificate_page, certificates
 from mechinterp_course.authoring.chapter import load_chapter, read_chapter
 from mechinterp_course.authoring.manifest import manifest
 from mechinterp_course.authoring.refresh import course_views, explain_stale, refresh, stale, views
@@ -18,10 +19,14 @@ from mechinterp_course.authoring.scaffold import TEMPLATE
 from mechinterp_course.authoring.stub import guarded
 from mechinterp_course.authoring.views import student_notebook, student_script
 from mechinterp_course.errors import CourseError
+from mechinterp_course.layout import course_root
 
 SLUG = "ch20_same_tokens"
 SOURCE = (TEMPLATE / "chapter.py.txt").read_text(encoding="utf-8")
-CLAIM = "duplicate_token_score agrees with the reference on patterns you have not seen"
+CLAIM = (
+    "duplicate_token_score agrees with the reference on patterns you have not seen, "
+    "and leaves them as they were"
+)
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +318,7 @@ def test_the_book_folds_solutions_hints_and_predicted_results(chapter):
 def test_the_graders_module_compiles_and_holds_every_check_under_its_exercise(chapter):
     text = views(chapter)[f"autograder/checks/{SLUG}.py"]
     names = [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    assert names.pop(0) == "afterwards", "which is given"
     listed = [c["function"] for e in manifest(chapter)["exercises"] for c in e["checks"]]
     assert (
         names
@@ -432,3 +438,11 @@ def test_hints_are_numbered_also_where_a_long_name_shortens_their_ids():
     made = read_chapter(SLUG, source)
     assert [made.hint_number(hint) for hint in made.exercises[0].hints] == [1, 2]
     assert "<summary>Hint 2</summary>" in student_script(made)
+
+
+def test_the_page_of_certificates_names_the_exercises_that_have_none():
+    certified = certificates(course_root(), ["ch03_induction_heads"])
+    told = {slug: list(certificate["exercises"]) for slug, certificate in certified.items()}
+    assert "Not certified" not in certificate_page(certified, told)
+    page = certificate_page(certified, {slug: [*names, "still_to_come"] for slug, names in told.items()})
+    assert "Not certified yet, so nothing is claimed of them: `still_to_come`." in page

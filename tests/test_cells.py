@@ -145,9 +145,29 @@ def test_a_plain_file_is_cut_around_its_definitions_so_that_a_loop_between_them_
     assert [sorted(cell.defines) for cell in reading.cells] == [["f"], [], ["g"]]
 
 
-def test_too_much_code_is_unreadable():
+TOO_MUCH = {
+    "cells": "# %%\nx = 1\n" * 20_001,
+    "code in one cell": "x = 1\n" * 600_000,
+    "code that grows as JSON": "# %%\nx = '" + "\U0001f600" * 300_000 + "'\n",
+}
+
+
+@pytest.mark.parametrize("text", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_much_code_is_unreadable(text):
     with pytest.raises(Unreadable, match="more than"):
-        script("# %%\nx = 1\n" * 1001)
+        script(text)
+
+
+def test_ten_thousand_cells_take_no_more_room_than_their_text():
+    text = "".join(f"# %%\ndef f{number}():\n    return {number}\n" for number in range(10_000))
+    reading = script(text)
+    assert len(reading.cells) == 10_000 and sum(len(cell.source) for cell in reading.cells) <= len(text)
+    assert reading.cells[-1].label == "code cell 10001"  # the first is what stands before the first marker
+
+
+def test_utf_16_is_read_where_it_says_so():
+    reading = read_source(Source("wide.py", "# %%\ndef f(): return 'é'\n".encode("utf-16")))
+    assert reading.cells[0].defines == {"f"}
 
 
 MAGICS = {

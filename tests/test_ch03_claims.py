@@ -16,6 +16,7 @@ from mechinterp_course.patching import (
 from mechinterp_course.worlds.tokens import repeated_tokens
 
 LENGTH = 20
+KINDS = ("zero", "mean")
 
 
 @pytest.fixture(scope="module")
@@ -100,22 +101,25 @@ def test_a_previous_token_head_stands_in_a_layer_below_at_least_two_induction_he
     assert len(found) >= 2 and writer[0] < min(layer for layer, _ in found)
 
 
-def test_each_induction_head_alone_costs_over_half_the_gain_and_the_sum_exceeds_all_of_it(
+def test_each_induction_head_alone_costs_part_of_the_gain_and_together_they_cost_more_than_the_sum(
     model, tokens, found
 ):
     single, whole = [rise(model, tokens, [place]) for place in found], gain(model, tokens)
-    assert min(single) > 0.5 * whole
-    assert sum(single) > 1.05 * whole > 0.9 * rise(model, tokens, found)
+    assert 0.15 * whole < min(single) and max(single) < 0.6 * whole
+    assert sum(single) < 0.9 * rise(model, tokens, found)
 
 
-def test_zero_and_mean_ablation_agree_for_the_heads(model, tokens, found, writer):
+def test_zero_and_mean_ablation_agree_for_the_previous_token_head_and_not_for_the_clearest_stripe(
+    model, tokens, scores, writer
+):
+    clearest = divmod(scores[0].argmax().item(), model.cfg.n_heads)
     intact = second_copy_loss(model(tokens), tokens)
-    for place in [*found, writer]:
-        zero, mean = (
-            second_copy_loss(ablate_head(model, tokens, *place, kind), tokens) - intact
-            for kind in ("zero", "mean")
-        )
-        assert mean == pytest.approx(zero, rel=0.2)
+    zero, mean = (
+        [second_copy_loss(ablate_head(model, tokens, *place, kind), tokens) - intact for kind in KINDS]
+        for place in (writer, clearest)
+    )
+    assert zero[1] == pytest.approx(zero[0], rel=0.05)
+    assert mean[1] > 1.3 * mean[0] > 1.3 * 0.15 * gain(model, tokens)
 
 
 def test_zero_and_mean_ablation_disagree_for_the_last_mlp(model, tokens):
@@ -143,24 +147,46 @@ def test_noising_the_previous_token_head_destroys_the_gain_and_denoising_makes_i
     assert (bad - denoised) / (bad - good) < -0.1
 
 
-def test_the_previous_token_head_tops_the_ranking_and_a_current_token_head_is_among_the_first(
+def loss_with_only(model, tokens, kept, kind):
+    def replace(z, hook):
+        layer = int(hook.name.split(".")[1])
+        silent = torch.zeros_like(z) if kind == "zero" else z.mean((0, 1), keepdim=True).expand_as(z)
+        gone = [head for head in range(model.cfg.n_heads) if (layer, head) not in kept]
+        z[:, :, gone] = silent[:, :, gone]
+        return z
+
+    hooks = [(z_name(layer), replace) for layer in range(model.cfg.n_layers)]
+    return second_copy_loss(model.run_with_hooks(tokens, fwd_hooks=hooks), tokens)
+
+
+def test_the_previous_token_head_tops_the_ranking_then_the_induction_heads_and_then_comes_little(
     model, tokens, found, writer
 ):
     ranking = rank_heads_by_effect(model, tokens)
-    assert ranking[0][:2] == writer
-    assert {*found, current_token_head(model, tokens)} <= {row[:2] for row in ranking[1:6]}
+    assert ranking[0][:2] == writer and {row[:2] for row in ranking[1 : 1 + len(found)]} == {*found}
+    assert ranking[1 + len(found)][2] < 0.05 * gain(model, tokens)
 
 
-def test_without_the_current_token_head_the_induction_heads_look_but_the_copy_is_lost(model, tokens, found):
-    layer, head = current_token_head(model, tokens)
+def test_the_induction_head_with_the_clearest_stripe_is_not_the_one_that_costs_most(
+    model, tokens, scores, found
+):
+    clearest = divmod(scores[0].argmax().item(), model.cfg.n_heads)
+    assert rise(model, tokens, [clearest]) < max(rise(model, tokens, [place]) for place in found)
 
-    def silence(z, hook):
-        z[:, :, head] = 0
 
-    with model.hooks(fwd_hooks=[(z_name(layer), silence)]):
-        logits, cache = model.run_with_cache(tokens)
-    assert all(induction_score(cache["pattern", where], LENGTH)[which] > 0.5 for where, which in found)
-    assert second_copy_loss(logits, tokens) > 0.5 * gain(model, tokens)
+def test_three_heads_copy_without_all_others_and_the_fourth_closes_what_gap_is_left(
+    model, tokens, found, writer
+):
+    ranking = [row[:2] for row in rank_heads_by_effect(model, tokens)]
+    circuit = [writer, *found]
+    whole = gain(model, tokens)
+    fourth = next(place for place in ranking if place not in circuit)
+    assert len(circuit) == 3 and fourth == current_token_head(model, tokens)
+    for kind in KINDS:
+        assert loss_with_only(model, tokens, circuit, kind) < 0.1 * whole
+        assert loss_with_only(model, tokens, ranking[-3:], kind) > 0.9 * whole
+    gap = loss_with_only(model, tokens, circuit, "mean")
+    assert loss_with_only(model, tokens, [*circuit, fourth], "mean") < 0.6 * gap
 
 
 def test_the_positional_model_copies_at_sixteen_by_many_spare_heads_and_recites_wrongly_near_it():

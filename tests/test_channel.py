@@ -8,7 +8,15 @@ import time
 
 import pytest
 
-from autograder.channel import MAX_BUFFERS, MAX_HEADER, Channel, ChannelClosed, DeadlinePassed, channel_pair
+from autograder.channel import (
+    MAX_BUFFERS,
+    MAX_HEADER,
+    Channel,
+    ChannelClosed,
+    DeadlinePassed,
+    FrameTooLarge,
+    channel_pair,
+)
 
 
 @pytest.fixture
@@ -57,6 +65,7 @@ BROKEN = {
     "negative lengths": frame(b'{"message": {}, "buffers": [-2, 4]}', b"ab"),
     "lengths as text": frame(b'{"message": {}, "buffers": ["2"]}', b"ab"),
     "nested until Python gives up": frame(b"[" * 100_000),
+    "more buffers than can be counted": frame(b'{"message": {}, "buffers": [' + b"0," * 20_000 + b"0]}"),
     "header over the limit": frame(b"", header_size=MAX_HEADER + 1),
     "buffers over the limit": frame(b"{}", body_size=MAX_BUFFERS + 1),
 }
@@ -107,3 +116,24 @@ def test_a_closed_channel_says_so_to_the_sender():
     right.close()
     with pytest.raises(ChannelClosed):
         Channel(left.socket).send({"op": "x"}, [b"0" * 1_000_000])
+
+
+def test_someone_looks_on_while_a_slow_frame_arrives(ends):
+    left, right = ends
+    looks = []
+
+    def stop_at_the_third():
+        looks.append(time.monotonic())
+        if len(looks) > 3:
+            raise ValueError("seen enough")
+
+    left.socket.sendall(frame(b'{"message": {}, "buffers": []}')[:5])
+    with pytest.raises(ValueError, match="seen enough"):
+        right.receive(60, stop_at_the_third)
+
+
+def test_buffers_larger_than_were_asked_for_are_not_received(ends):
+    left, right = ends
+    left.send({}, [bytes(1000)])
+    with pytest.raises(FrameTooLarge):
+        right.receive(5, most=999)

@@ -3,9 +3,11 @@
 import json
 import os
 from importlib.resources import files
+from types import SimpleNamespace
 
 import pytest
 
+from autograder.examiner import Examiner
 from autograder.manifest import load_manifest
 from mechinterp_course.cli.checking_session import CheckingSession
 from mechinterp_course.cli.learner_folder import LearnerFolder
@@ -66,6 +68,13 @@ def test_a_wrong_answer_is_explained_with_both_values_and_status_1(session, lear
     assert "mechinterp hint induction_score" in out
 
 
+def test_an_answer_that_nobody_foresaw_is_called_again_to_learn_what_it_does(session, learner, capsys):
+    save(learner, RIGHT.replace("q - length + 1]", "q - length + 1] + pattern[:, :, q, q]"), 1)
+    assert session.check_once() == 1
+    out = capsys.readouterr().out
+    assert "Your result also changes with `pattern` where `key` = `query`, which should not count." in out
+
+
 def test_json_says_the_same_to_a_script(session, learner, capsys):
     save(learner, WRONG, 1)
     assert session.check_once(as_json=True) == 1
@@ -102,3 +111,12 @@ def test_watching_checks_again_only_what_changed(session, learner, capsys):
     lines = capsys.readouterr().out.splitlines()
     verdicts = [line.split("  ")[0] for line in lines if line.startswith(("✓", "✕", "○", "◐"))]
     assert verdicts == ["✓ repeated_tokens", "✓ induction_score", "✕ induction_score", "✓ induction_score"]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "hurried", "sought"),
+    [("ablate_head", True, False), ("ablate_head", False, True), ("induction_score", True, True)],
+)
+def test_a_learner_does_not_wait_while_slips_are_tried_on_a_model(exercise, hurried, sought):
+    examiner = Examiner(SimpleNamespace(), seed=0, rooms=SimpleNamespace(), hurried=hurried)
+    assert bool(examiner._slips(load_manifest(CHAPTER).exercise(exercise))) == sought

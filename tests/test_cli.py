@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,7 +12,6 @@ from autograder.manifest import chapters, load_manifest
 from mechinterp_course import cli
 from mechinterp_course.cli import learning
 from mechinterp_course.cli.learner_folder import LearnerFolder
-from mechinterp_course.cli.models import differences
 from mechinterp_course.cli.terminal import complain, show_table
 
 CHAPTER = chapters()[0]
@@ -47,15 +45,6 @@ def test_help_imports_nothing_heavy(command):
     )
     loaded = set(run_isolated(code).split())
     assert not loaded & set(HEAVY)
-
-
-def test_help_answers_at_once():
-    def seconds():
-        started = time.perf_counter()
-        run_isolated("from mechinterp_course import cli; cli.run(['--help'])")
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(3)) < 1  # 0.2 s on an idle machine
 
 
 def test_the_overview_names_every_command(capsys):
@@ -227,30 +216,9 @@ def test_verify_without_the_head_says_what_it_cannot_see(tmp_path, capsys):
     assert "--head" in capsys.readouterr().out
 
 
-def test_models_are_listed_for_a_script(capsys):
-    assert cli.run(["models", "list", "--json"]) == 0
-    listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
-    assert listed["course-gpt2"]["public"] == "gpt2"
-
-
-DIFFERENCES = [
-    ({"loss": 0.30}, {"loss": 0.31}, []),
-    ({"loss": 0.30}, {"loss": 0.35}, ["m loss: 0.35 instead of 0.3"]),
-    ({"heads": [[2, 1]]}, {"heads": [[2, 3]]}, ["m heads 0 1: 3 instead of 1"]),
-    ({"heads": [[2, 1]]}, {"heads": []}, ["m heads: [] instead of [[2, 1]]"]),
-    ({"loss": 0.3}, {"loss": float("nan")}, ["m loss: nan instead of 0.3"]),
-    ({"loss": 0.3}, {}, ["m: {} instead of {'loss': 0.3}"]),
-]
-
-
-@pytest.mark.parametrize(("recorded", "measured", "lines"), DIFFERENCES)
-def test_a_model_that_changed_is_told_figure_by_figure(recorded, measured, lines):
-    assert list(differences(recorded, measured, "m")) == lines
-
-
 def test_doctor_tells_a_script_what_is_here(capsys):
     status = cli.run(["doctor", "--json"])
     facts = json.loads(capsys.readouterr().out)
     assert status == (1 if facts["problems"] else 0)
     assert facts["torch"] and facts["isolation"]["tier"] in ("T1", "T2")
-    assert set(facts["models"].values()) <= {"embedded", "missing", "from the hub"}
+    assert set(facts["models"].values()) <= {"embedded", "missing", "public"}

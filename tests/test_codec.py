@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autograder.codec import NotAValue, decode, encode
+from autograder.codec import LONGEST_NAME, MAX_KEYS, NotAValue, decode, encode
 
 
 def refuse(value):
@@ -37,6 +37,7 @@ TENSORS = [
     torch.randn(2, 2, dtype=torch.complex64).conj(),
     torch.tensor([[True, False]]),
     torch.arange(5, dtype=torch.int16)[::2],
+    torch.arange(14).view(2, 7)[:1, 3],  # one value, whose stride is 7
     torch.nn.Parameter(torch.ones(2)),
 ]
 
@@ -126,6 +127,12 @@ MALFORMED = {
     "no kind": {},
     "unhashable key": {"k": "dict", "v": [[{"k": "list", "v": []}, {"k": "plain", "v": 1}]]},
     "huge integer": {"k": "int", "v": "9" * 10_000},
+    "one buffer for two tensors": {"k": "list", "v": [tensor(), tensor()]},
+    "a slice of containers": {"k": "slice", "v": [[1], {"a": 2}, None]},
+    "more keys than can be hashed in time": {
+        "k": "set",
+        "v": [{"k": "plain", "v": n} for n in range(20_000)],
+    },
     "unknown kind": {"k": "pickle", "v": "gASVAAAAAAAAAA=="},
 }
 
@@ -134,3 +141,27 @@ MALFORMED = {
 def test_malformed_values_are_refused_in_one_way(data):
     with pytest.raises(NotAValue):
         decode(data, [bytearray(8)], refuse)
+
+
+def test_keys_that_all_collide_are_refused_before_they_are_compared():
+    colliding = [{"k": "int", "v": str(n * (2**61 - 1))} for n in range(MAX_KEYS + 1)]
+    with pytest.raises(NotAValue, match="more than"):
+        decode({"k": "set", "v": colliding}, [], refuse)
+
+
+NAMES = {"": "object", " \n": "object", "a b\nc": "abc", "x" * 500: "x" * LONGEST_NAME}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["empty", "blank", "of several words", "endless"])
+def test_what_the_other_side_calls_a_type_becomes_one_short_word(name):
+    record = decode({"k": "record", "type": name, "v": []}, [], refuse)
+    assert record.type_name == NAMES[name]
+
+
+def test_a_record_can_be_passed_back():
+    @dataclass
+    class Point:
+        x: int
+
+    record = there_and_back(there_and_back(Point(3)))
+    assert record.type_name == "Point" and record.x == 3

@@ -256,3 +256,15 @@ def test_every_end_of_a_check_has_a_verdict(behaviour, verdict, kind):
 def test_a_kind_outside_the_closed_list_is_refused():
     with pytest.raises(ValueError, match="KINDS"):
         dataclasses.replace(Diagnosis("claim", "x"), kind="invented")
+
+
+FAR_OFF = {"twenty axes too many": [2] * 5 + [1] * 18, "five million values too many": [5_000_000, 1, 1]}
+
+
+@pytest.mark.parametrize("shape", FAR_OFF.values(), ids=FAR_OFF)
+def test_a_shape_beyond_explaining_is_only_named(shape, monkeypatch):
+    monkeypatch.setattr("mechinterp_course.checking.comparison.explain", None)
+    with pytest.raises(CheckFailed) as failure:
+        expect_close(torch.zeros(shape), torch.rand(2, 3, 4), dims="batch pos d_vocab")
+    assert failure.value.diagnosis.kind == "wrong_shape"
+    assert failure.value.diagnosis.message.startswith("Expected batch × pos × d_vocab = 2 × 3 × 4, got ")

@@ -23,6 +23,10 @@ def with_slice(axis: int, index: slice) -> torch.Tensor:
     return spoiled
 
 
+def only_right_at_zero() -> torch.Tensor:
+    return torch.cat([SCORES[:1], SCORES[1:].flip(-1) + SCORES[1:].flip(0)])
+
+
 # (what is done to the right answer, the wrong answer, the right one, kind, words of the message)
 SAME_SHAPE = [
     ("query and key swapped", SCORES.transpose(2, 3), SCORES, "axes_swapped", "`query` and `key`"),
@@ -34,6 +38,7 @@ SAME_SHAPE = [
         "head × batch",
     ),
     ("negated", -SCORES, SCORES, "sign", "opposite"),
+    ("without signs", SCORES.abs(), SCORES, "sign", "signs are lost"),
     ("doubled", 2 * SCORES, SCORES, "factor", "2 times"),
     ("in bits", SCORES / math.log(2), SCORES, "factor", "base 2"),
     ("summed over heads", 4 * SCORES, SCORES, "factor", "size of `head`: as when a sum"),
@@ -46,6 +51,10 @@ SAME_SHAPE = [
     ("one late", SCORES.roll(1, 2), SCORES, "shifted", "by 1 along `query`"),
     ("two early", SCORES.roll(-2, 3), SCORES, "shifted", "by 2 along `key`"),
     ("heads reversed", SCORES.flip(1), SCORES, "reversed", "`head`"),
+    ("softmax too many", SCORES.softmax(-1), SCORES, "extra_softmax", "the softmax over `key`"),
+    ("right in one row only", only_right_at_zero(), SCORES, "one_slice", "Right at batch=0"),
+    ("two queries wrong", with_slice(2, slice(1, 7, 5)), SCORES, "one_slice", "query=1 and query=6"),
+    ("folded", SCORES.flatten().view(9, 9, 4, 3).permute(3, 2, 0, 1), SCORES, "reshaped", "folded into axes"),
     ("softmax missing", SCORES, SCORES.softmax(-1), "missing_softmax", "softmax over `key`"),
     ("log-softmax missing", SCORES, SCORES.log_softmax(1), "missing_softmax", "log-softmax over `head`"),
     ("logarithm missing", POSITIVE, POSITIVE.log(), "log_or_probability", "logarithm of these values"),
@@ -67,6 +76,8 @@ SAME_SHAPE = [
         "missing_normalization",
         "norm",
     ),
+    ("cut off", SCORES.clamp(max=1.0), SCORES, "cut_off", "cut off at 1"),
+    ("rounded", SCORES.round(decimals=2), SCORES, "rounded", "rounded to 2 decimals"),
     ("zeros", torch.zeros_like(SCORES), SCORES, "zeros", "zero"),
     ("all alike", torch.full_like(SCORES, 0.2), SCORES, "constant", "0.2"),
     ("all the mean", SCORES.mean().expand_as(SCORES), SCORES, "constant", "mean of all"),

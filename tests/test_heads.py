@@ -8,6 +8,7 @@ from mechinterp_course.heads import (
     find_induction_heads,
     induction_score,
     is_induction_head,
+    pattern_completion_score,
     previous_token_score,
 )
 from mechinterp_course.models import load_language_model
@@ -97,3 +98,26 @@ def test_a_threshold_above_one_finds_nothing_and_one_below_zero_every_head(posit
     assert find_induction_heads(positional, tokens, threshold=1.1) == []
     everything = [(0, head) for head in range(positional.cfg.n_heads)]
     assert find_induction_heads(positional, tokens, threshold=-1.0) == everything
+
+
+@pytest.mark.parametrize("period", [2, 3, 5])
+def test_pattern_completion_counts_every_earlier_token_that_comes_next(period):
+    positions = 1 + 3 * period
+    for back in (period - 1, 2 * period - 1):  # one round back, two rounds back
+        score = pattern_completion_score(looks_back(back, positions)[None, None], period)
+        late = range(1 + period, positions)
+        assert score.item() == pytest.approx(sum(query - back >= 1 for query in late) / len(late))
+    neighbour = pattern_completion_score(looks_back(period, positions)[None, None], period)
+    assert neighbour.item() == 0.0
+
+
+def test_pattern_completion_adds_up_what_is_split_over_rounds_and_leaves_bos_out():
+    pattern = torch.zeros(1, 1, 7, 7)  # BOS A B A B A B: after the last B comes A, at 1, 3 and 5
+    pattern[0, 0, 3, 2], pattern[0, 0, 4, 3], pattern[0, 0, 5, 4] = 1.0, 1.0, 1.0
+    pattern[0, 0, 6, [0, 1, 3, 5]] = 0.25
+    assert pattern_completion_score(pattern, 2).item() == pytest.approx((1 + 1 + 1 + 0.75) / 4)
+
+
+def test_a_pattern_without_a_second_round_is_refused():
+    with pytest.raises(ValueError, match="no second round"):
+        pattern_completion_score(torch.eye(4)[None, None], 3)

@@ -9,13 +9,15 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from mechinterp_course import figures, heads, metrics, models, patching
+from mechinterp_course import heads, metrics, models, patching
+from mechinterp_course.catalogue import EMBEDDED
 from mechinterp_course.errors import CourseError
+from mechinterp_course.figures import induction as figures
 from mechinterp_course.layout import embedded_data
-from mechinterp_course.models import MODELS, ModelSpec, load_language_model, model_card
+from mechinterp_course.models import ModelSpec, load_language_model, model_card
 from mechinterp_course.worlds.tokens import repeated_tokens
 
-NAMES = [info.name for info in MODELS]
+NAMES = [model.name for model in EMBEDDED if model.kind == "language" and model.weights]
 SEED = 31_415  # not the seed of the cards
 
 
@@ -130,11 +132,11 @@ def test_a_loaded_model_is_frozen_fp32_and_in_eval_mode(name):
     assert not any(weight.requires_grad for weight in model.parameters())
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert model.tokenizer.bos_token_id == model.tokenizer.eos_token_id
-    assert model.to_str_tokens("Mara lost her hat.") == [
+    assert model.to_str_tokens("Mara lost the hat.") == [
         "<|endoftext|>",
         " Mara",
         " lost",
-        " her",
+        " the",
         " hat",
         ".",
     ]
@@ -155,7 +157,7 @@ torch.set_num_threads(1)
 tasks = lambda: len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
 before = threading.active_count(), tasks()
 for name in sys.argv[1:]:
-    load_language_model(name).to_tokens(["Mara lost her hat.", "The geese sing."])
+    load_language_model(name).to_tokens(["Mara lost the hat.", "The geese sing."])
 assert (threading.active_count(), tasks()) == before, (before, threading.enumerate(), tasks())
 """
 
@@ -173,7 +175,7 @@ def no_hub(monkeypatch):
         raise ConnectionError("Name or service not known")
 
     monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *args: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *args, **kwargs: None)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "course-gpt3", "no/such/thing", "not a name"])
@@ -193,7 +195,7 @@ def test_a_folder_without_weights_names_the_command_that_makes_them(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_tells_the_recorded_figures_and_the_files_are_small(name):
     record = json.loads((embedded_data(name) / "training.json").read_text())
-    for length, loss in record["figures"]["second_copy"].items():
+    for length, loss in record["induction"]["second_copy"].items():
         assert f"| {length} | {loss['first']} | {loss['second']} |" in model_card(name)
     assert record["parameters"] <= 3_000_000
     assert sum(path.stat().st_size for path in embedded_data(name).iterdir()) < 6_000_000

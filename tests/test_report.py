@@ -131,6 +131,39 @@ def test_a_hidden_check_is_marked_and_the_page_says_for_whom_it_is(tmp_path):
     assert "not for students" in seen
 
 
+HIDDEN_FAILURE = graded_check(
+    *("induction_score", "one", "failed", True),
+    message="Equal to the expected value shifted by one `key`.",
+    mistake="looks_at_the_same_token",
+    expected="0.1532",
+    actual="0.1987",
+    where="head=2",
+)
+# what a student may see of a hidden failure: shown, not shown
+LEVELS = {
+    "nothing": (["it passes a hidden check"], ["a perfect head", "shifted", "0.1532", "same token"]),
+    "sentence": (["a perfect head scores 1"], ["it passes a hidden", "shifted", "0.1532", "same token"]),
+    "diagnosis": (["a perfect head scores 1", "shifted by one", "0.1532", "looks at the same token"], []),
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_students_page_tells_of_a_hidden_failure_what_it_may(level, tmp_path):
+    write_result(tmp_path, "ben", [HIDDEN_FAILURE], hidden_feedback=level)
+    pages = written(tmp_path)
+    seen = text_of(pages["ben/feedback.html"])
+    shown, kept_back = LEVELS[level]
+    assert all(text in seen for text in shown) and not [text for text in kept_back if text in seen]
+    assert "not for students" not in seen and "index.html" not in pages["ben/feedback.html"]
+    assert "0.1532" in pages["ben/report.html"]
+
+
+def test_the_students_page_explains_visible_failures_and_shows_the_conditions(tmp_path):
+    write_result(tmp_path, "ben", [WRONG], hidden_feedback="nothing")
+    seen = text_of(written(tmp_path)["ben/feedback.html"])
+    assert "shifted by one key" in seen and "Expected 0.1532" in seen and "torch 2.15.0" in seen
+
+
 def test_the_same_explanation_is_given_once_per_exercise(tmp_path):
     fault = {"message": "Stopped after 5 s."}
     tests = [graded_check("induction_score", check, "failed", **fault) for check in ("agrees", "one")]

@@ -16,6 +16,7 @@ from mechinterp_course.checking.recognition import load_mistakes, recognise_in_a
 from mechinterp_course.checking.verdict import evaluate
 
 FOLDER = Path(__file__).parent / "rewritten_mistakes"
+SLUGS = [slug for slug in chapters() if (FOLDER / f"{slug}.py").is_file()]
 AT_LEAST_NAMED = 0.9
 
 
@@ -35,23 +36,24 @@ def judged(slug: str) -> dict[str, tuple[bool, str | None]]:
 def judge(slug: str, name: str, function) -> tuple[bool, str | None]:
     manifest = load_manifest(slug)
     exercise = manifest.exercise(name.partition("__")[0])
-    failed = []
+    failed, passed = [], []
     for check in exercise.checks:
         draw = Draw(check_seed(3, f"{slug}.{exercise.name}.{check.name}"))
         student = LocalStudent({exercise.name: function})
         with seeded_generators(draw.student_seed):
             outcome = evaluate(manifest.check_function(check), student, draw)
-        if outcome.verdict != "passed":
-            failed.append((manifest.check_function(check), student.transcript, draw))
-    return bool(failed), recognise_in_all(failed, exercise.name, load_mistakes(slug)[exercise.name])
+        group = passed if outcome.verdict == "passed" else failed
+        group.append((manifest.check_function(check), student.transcript, draw))
+    mistakes = load_mistakes(slug)[exercise.name]
+    return bool(failed), recognise_in_all(failed, exercise.name, mistakes, passed=passed)
 
 
-@pytest.mark.parametrize("slug", chapters())
+@pytest.mark.parametrize("slug", SLUGS)
 def test_every_rewriting_is_rejected(slug):
     assert [name for name, (rejected, _) in judged(slug).items() if not rejected] == []
 
 
-@pytest.mark.parametrize("slug", chapters())
+@pytest.mark.parametrize("slug", SLUGS)
 def test_nine_rewritings_of_ten_are_named_and_hardly_one_wrongly(slug):
     found = {name: taken for name, (_, taken) in judged(slug).items()}
     right = [name for name, taken in found.items() if taken == name.partition("__")[2]]

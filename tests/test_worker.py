@@ -3,14 +3,16 @@
 import pytest
 import torch
 
+from autograder import proxy
 from autograder.cells import read_source
 from autograder.manifest import Exercise, Manifest
-from autograder.proxy import Desk, Remote, Student
+from autograder.proxy import Clock, Desk, Remote, Student
 from autograder.room import RoomBroken
 from autograder.submission import Source
 from mechinterp_course.checking.comparison import expect_close
 from mechinterp_course.checking.verdict import CheckFailed, NotWritten, StudentFault
 from mechinterp_course.layout import PACKAGE
+from mechinterp_course.models import load_language_model
 
 GIVEN = """
 import torch
@@ -30,6 +32,9 @@ import os
 
 def double(x):
     return x * 2
+
+def first_pattern(model, tokens):
+    return model.run_with_cache(tokens)[1]["blocks.0.attn.hook_pattern"]
 
 def needs_double(x):
     return double(x) + 1
@@ -146,6 +151,13 @@ def student(room):
 def test_tensors_go_and_come_by_value(student):
     x = torch.arange(3.0)
     assert torch.equal(student.double(x), 2 * x) and student.last.mutated == ()
+
+
+def test_a_model_is_loaded_there_from_its_spec(student):
+    model = load_language_model("course-positional", head_order=[[2, 0, 3, 1]])
+    tokens = torch.arange(12)[None]
+    _, cache = model.run_with_cache(tokens)
+    torch.testing.assert_close(student.first_pattern(model, tokens), cache["blocks.0.attn.hook_pattern"])
 
 
 def test_a_change_to_an_argument_is_reported_and_stays_there(student):
@@ -403,3 +415,69 @@ def test_a_syntax_error_that_a_call_meets_is_an_error_of_the_call(student):
     with pytest.raises(StudentFault) as fault:
         student.evaluate("return 1")
     assert fault.value.kind == "raised" and not isinstance(fault.value, NotWritten)
+
+
+def one_student(room, source: str, **options) -> Student:
+    cells = read_source(Source("a.py", f"# %%\n{source}".encode())).cells
+    return Student(Desk(room, MANIFEST, EXERCISE, cells, {}, "cpu", 10.0, 10.0, **options))
+
+
+def test_an_exercise_has_so_much_time_in_all(room):
+    slow = "import time\ndef nap():\n    time.sleep(0.4)\n    return 1\n"
+    student = one_student(room, slow, clock=Clock(30.0))
+    assert student.nap() == 1
+    student._desk.clock.left = 0.2
+    with pytest.raises(StudentFault, match="did not return within") as fault:
+        student.nap()
+    with pytest.raises(StudentFault, match="had used up its time") as again:
+        student.nap()
+    assert fault.value.kind == again.value.kind == "timeout"
+    student.close()
+
+
+def test_a_check_can_return_so_many_bytes_in_all(room, monkeypatch):
+    monkeypatch.setattr(proxy, "MB_PER_CHECK", 1)
+    student = one_student(room, "import torch\ndef large():\n    return torch.zeros(150_000)\n")
+    student.begin(0)
+    assert student.large().numel() == 150_000
+    with pytest.raises(StudentFault, match="it returned more than 1 MB in one check") as fault:
+        student.large()
+    student.begin(0)
+    assert fault.value.kind == "output" and student.large().numel() == 150_000
+    student.close()
+
+
+def test_a_cell_that_closes_its_output_harms_no_other(room):
+    student = one_student(room, "import os\nos.close(1)\n# %%\ndef f():\n    return 1\n")
+    assert student.f() == 1 and student._desk.deadly == {}
+    student.close()
+
+
+MESSAGES = {
+    "a cell that is not to run": [{"op": "cell", "index": 7}],
+    "a cell that has begun already": [{"op": "cell", "index": 0}],
+    "ready too early": [{"op": "ready", "defined": ["f"]}],
+    "a number without end": [{"op": "cell", "index": 10**40}],
+    "another cell's failure": [{"op": "cell_failed", "index": 1, "kind": "not_written"}],
+}
+FORGING = """
+import json, os, stat, struct
+def forge(message):
+    header = json.dumps({"message": message, "buffers": []}).encode()
+    for handle in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(handle).st_mode):
+                os.write(handle, struct.pack("<IQ", len(header), 0) + header)
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("forged", MESSAGES.values(), ids=MESSAGES)
+def test_a_forged_message_costs_the_cell_that_sent_it(room, forged):
+    student = one_student(
+        room, f"{FORGING}\nfor message in {forged!r}:\n    forge(message)\n# %%\ndef f():\n    return 1\n"
+    )
+    assert student.f() == 1
+    assert set(student._desk.deadly) == {0} and student._desk.deadly[0].kind == "crashed"
+    student.close()

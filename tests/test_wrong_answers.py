@@ -1,0 +1,78 @@
+"""What the grader says of wrong answers that were written blind: does it help, and is it true?
+
+`wrong_answers/README.md` tells how the answers were made and how each explanation was judged. A new or
+changed explanation has to be read and judged: `python tests/wrong_answers/explained.py` writes them down.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.spec_from_file_location(
+    "explained", Path(__file__).parent / "wrong_answers/explained.py"
+)
+explained = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(explained)
+
+AT_LEAST_NAMED, FALSE_CLAIMS = 0.8, 0.01
+ACCEPTED: set[str] = set()  # holes in the checks: wrong by the statement, and passed
+WRONG = explained.wrong_answers()
+FRESH = explained.answers("fresh")
+IN_VIEW = explained.answers("third_for_development")
+HELD_OUT = explained.answers("third_held_out")
+RIGHT = explained.answers("right_but_unusual")
+ALL = explained.all_answers()
+SLOW = ("rank_heads_by_effect", "is_induction_head")  # seconds for each answer
+
+
+def sample(names: list[str]) -> list[str]:
+    """Return the answers of the default run: every sixth, of the exercises that are quick to grade."""
+    return [name for name in names if not name.startswith(SLOW)][::6]
+
+
+def changed(names: list[str]) -> list[str]:
+    """Return the answers of whom the grader now says something that nobody has judged."""
+    known = explained.recorded()
+    texts = {name: explained.explanation(name, ALL[name]) for name in names}
+    return [
+        name for name, text in texts.items() if explained.gist(text) != explained.gist(known[name]["text"])
+    ]
+
+
+def test_every_answer_has_a_judgement():
+    known = explained.recorded()
+    assert known.keys() == ALL.keys()
+    assert [name for name, entry in known.items() if None in (entry["named"], entry["false_claim"])] == []
+    assert len(WRONG) >= 110 and len(FRESH) == 30 and len(IN_VIEW) == 15 and len(HELD_OUT) == 25
+    assert len(RIGHT) >= 10
+
+
+@pytest.mark.parametrize(
+    "answers", [WRONG, FRESH, IN_VIEW, HELD_OUT], ids=["first", "fresh", "in view", "held out"]
+)
+def test_four_explanations_of_five_name_the_misconception_or_its_axis(answers):
+    known = explained.recorded()
+    rejected = [name for name in answers if known[name]["text"]]
+    silent = [name for name in rejected if not known[name]["named"]]
+    assert len(silent) <= (1 - AT_LEAST_NAMED) * len(rejected), silent
+
+
+def test_hardly_an_explanation_claims_a_mistake_that_is_not_there():
+    known = explained.recorded()
+    false = [name for name, entry in known.items() if entry["false_claim"]]
+    assert len(false) <= FALSE_CLAIMS * len(known), false
+
+
+def test_a_right_answer_is_accepted_however_unusual_and_no_other_than_the_known_holes():
+    known = explained.recorded()
+    assert {name for name, entry in known.items() if not entry["text"]} == ACCEPTED | RIGHT.keys()
+
+
+def test_a_sample_of_the_explanations_is_as_judged():
+    assert changed(sample(list(ALL))) == []
+
+
+@pytest.mark.benchmark
+def test_all_explanations_are_as_judged():
+    assert changed(list(ALL)) == []

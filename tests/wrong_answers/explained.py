@@ -1,0 +1,142 @@
+"""What the grader tells a student about each answer of this folder, and the file of judgements on it.
+
+`PYTHONPATH=. python tests/wrong_answers/explained.py` writes all texts anew to `judgements.json`,
+keeps the judgements of those whose text stayed, and prints the names of those to be judged.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from autograder.manifest import load_manifest
+from autograder.reuse import Reuse, WarmDraw, remembering
+from mechinterp_course import heads, metrics, patching
+from mechinterp_course.checking.cases import cases_of
+from mechinterp_course.checking.confirmation import known_mistake, known_slip
+from mechinterp_course.checking.draw import check_seed, seeded_generators
+from mechinterp_course.checking.inquiry import Inquiry
+from mechinterp_course.checking.local import LocalStudent
+from mechinterp_course.checking.questions import told
+from mechinterp_course.checking.recognition import load_mistakes, named
+from mechinterp_course.checking.slips import library_function, slips_of_library, with_sentence
+from mechinterp_course.checking.verdict import block_lines, evaluate
+from mechinterp_course.worlds import tokens
+
+FOLDER = Path(__file__).parent
+JUDGEMENTS = FOLDER / "judgements.json"
+CHAPTER = "ch03_induction_heads"
+SEED = 3
+OF_THE_CHAPTER = {  # what a student's later answers call, right
+    "repeated_tokens": tokens.repeated_tokens,
+    "loss_per_token": metrics.loss_per_token,
+    "induction_score": heads.induction_score,
+    "find_induction_heads": heads.find_induction_heads,
+    "ablate_head": patching.ablate_head,
+}
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
+REPEATED = re.compile(r"(\((?:#, )*#\)|#)(?:, \1)+")
+
+REUSE = Reuse()
+
+
+@cache
+def answers(module: str) -> dict[str, Callable]:
+    """Return the functions `<exercise>__<name>` of one module of this folder, in order."""
+    spec = importlib.util.spec_from_file_location(f"wrong_answers_{module}", FOLDER / f"{module}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    vars(loaded).update(OF_THE_CHAPTER)
+    spec.loader.exec_module(loaded)
+    return {name: value for name, value in vars(loaded).items() if "__" in name and not name.startswith("_")}
+
+
+def wrong_answers() -> dict[str, Callable]:
+    """Return the wrong answers to all exercises."""
+    exercises = load_manifest(CHAPTER).exercises
+    return {name: answer for exercise in exercises for name, answer in answers(exercise.name).items()}
+
+
+def all_answers() -> dict[str, Callable]:
+    """Return every answer of this folder."""
+    later = ("fresh", "third_for_development", "third_held_out", "right_but_unusual")
+    return wrong_answers() | {name: answer for module in later for name, answer in answers(module).items()}
+
+
+def explanation(name: str, answer: Callable) -> str:
+    """Return what the grader says of an answer, a block for each check that fails; "" if it is accepted."""
+    manifest, exercise = load_manifest(CHAPTER), load_manifest(CHAPTER).exercise(name.partition("__")[0])
+    mistakes = load_mistakes(CHAPTER)[exercise.name]
+    torch.set_num_threads(1)
+    failed, passed = [], []
+    for check in exercise.checks:
+        draw = WarmDraw(check_seed(SEED, f"{CHAPTER}.{exercise.name}.{check.name}"), "cpu", REUSE.models)
+        student, function = LocalStudent({exercise.name: answer}), REUSE.check(manifest.check_function(check))
+        with seeded_generators(draw.student_seed):
+            outcome = evaluate(function, student, draw)
+        draw.give_back()
+        run = (function, student.transcript, draw)
+        (passed if outcome.verdict == "passed" else failed).append((check.claim, outcome, run))
+    runs = [run for _, outcome, run in failed if outcome.verdict == "failed"]
+    given = [run for *_, run in passed]
+    mistake, said = _told(exercise, answer, runs, given, mistakes) if runs else (None, "")
+    for *_, (_, _, draw) in failed + passed:
+        draw.give_back()
+    return "\n".join(_block(claim, outcome, mistake, mistakes, said) for claim, outcome, _ in failed)
+
+
+def _told(exercise, answer, failed, passed, mistakes) -> tuple[str | None, str]:
+    """Return the known mistake that explains an answer, or else a sentence that does."""
+    reference = remembering(library_function(exercise.reference), REUSE.expected)
+    student = LocalStudent({exercise.name: answer})
+    inquiry = Inquiry(student, exercise.name, reference, cases_of(exercise.name, reference, failed + passed))
+    if name := known_mistake(inquiry, failed, passed, mistakes, REUSE.replay):
+        return name, ""
+    slips = slips_of_library(exercise.reference)
+    return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, REUSE.replay))
+
+
+def _block(claim, outcome, mistake, mistakes, said) -> str:
+    diagnosis = outcome.diagnosis
+    if mistake and outcome.verdict == "failed":
+        diagnosis = named(diagnosis, mistake, mistakes[mistake])
+    elif outcome.verdict == "failed":
+        diagnosis = with_sentence(diagnosis, said)
+    lines = block_lines(diagnosis, claim)
+    return "\n".join(lines if outcome.verdict == "failed" else [f"({outcome.verdict})", *lines])
+
+
+def gist(text: str) -> str:
+    """Return an explanation without the claims and numbers: the last digits may differ elsewhere."""
+    said = "\n".join(line for line in text.split("\n") if not line.startswith("✗"))
+    return REPEATED.sub(r"\1", NUMBER.sub("#", said))
+
+
+def recorded() -> dict[str, dict]:
+    """Return the judgements by the name of the answer."""
+    return json.loads(JUDGEMENTS.read_text(encoding="utf-8")) if JUDGEMENTS.exists() else {}
+
+
+def record(chosen: dict[str, Callable]) -> list[str]:
+    """Write the explanations of the chosen answers down and return the names of those to be judged (anew)."""
+    return write({name: explanation(name, answer) for name, answer in chosen.items()})
+
+
+def write(texts: dict[str, str]) -> list[str]:
+    """Write explanations down with the judgements of those that stayed; return the names of the others."""
+    known, open_ones = recorded(), []
+    for name, text in texts.items():
+        judged = known.get(name, {})
+        if gist(judged.get("text", "\0")) != gist(text):
+            judged = {"named": None, "false_claim": None}
+            open_ones.append(name)
+        known[name] = {"text": text, **{key: value for key, value in judged.items() if key != "text"}}
+    JUDGEMENTS.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return open_ones
+
+
+if __name__ == "__main__":
+    print(*record(all_answers()), sep="\n")
