@@ -71,6 +71,13 @@ class LogitDifference(Metric):
         return pick(last, self.right) - pick(last, self.wrong)
 
 
+def logit_difference(
+    logits: Float[Tensor, "batch pos d_vocab"], right: Int[Tensor, " batch"], wrong: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """The logit of each row's right word minus that of its wrong one, at the last position."""
+    return LogitDifference(right, wrong).per_prompt(logits)
+
+
 @dataclass(frozen=True, eq=False)
 class LogProbability(Metric):
     """The log-probability of each prompt's right token at `position`, in nats: at most 0."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mechinterp_course.metrics import copying_gain, loss_per_token
+from mechinterp_course.metrics import copying_gain, logit_difference, loss_per_token
 from mechinterp_course.worlds.tokens import repeated_tokens
 
 SHAPES = [(1, 2, 2), (2, 5, 7), (3, 4, 50)]  # batch, pos, d_vocab
@@ -84,3 +84,10 @@ def test_repeated_tokens_leave_the_global_random_state_alone():
 def test_repeated_tokens_reach_both_ends_of_the_vocabulary():
     rows = repeated_tokens(5, 50, 20, bos=0, seed=1)
     assert torch.bincount(rows[:, 1:].flatten(), minlength=5).min() > 300  # 400 expected of each
+
+
+def test_the_logit_difference_is_that_of_each_rows_own_words_at_the_last_position():
+    logits = torch.tensor([[[9.0, 9.0, 9.0], [1.0, 2.0, 4.0]], [[9.0, 9.0, 9.0], [8.0, 0.0, 3.0]]])
+    torch.testing.assert_close(
+        logit_difference(logits, torch.tensor([2, 0]), torch.tensor([0, 2])), torch.tensor([3.0, 5.0])
+    )
