@@ -12,7 +12,7 @@ import pytest
 
 from mechinterp_course.authoring.cell_ids import LONGEST, cell_id
 from mechinterp_course.authoring.certificates import certificate_page, certificates
-from mechinterp_course.authoring.chapter import load_chapter, read_chapter
+from mechinterp_course.authoring.chapter import chapter_slugs, load_chapter, read_chapter
 from mechinterp_course.authoring.manifest import manifest
 from mechinterp_course.authoring.refresh import course_views, explain_stale, refresh, stale, views
 from mechinterp_course.authoring.scaffold import TEMPLATE
@@ -71,6 +71,12 @@ SLIPS = {
     "no reference": (' reference="heads.duplicate_token_score"', "", "lacks its reference", STATEMENT),
     "wrong reference": ('"heads.dup', '"heads.doop', "no `heads.doop", '"heads.doop'),
     "no heading": ("## Who looks", "Who looks", "begins with a heading", STATEMENT),
+    "after in a later cell": (
+        '# %% tags=["given"]',
+        '# %% [markdown] after="ch01_x"\n"""Then."""\n\n# %% tags=["given"]',
+        "only a chapter's first cell",
+        "# %% [markdown] after",
+    ),
     "no title": ("# A new chapter", "A new chapter", "begins with a markdown cell", "# %% [markdown]"),
     "function misnamed": ("def duplicate_token_score(", "def other(", "no solution cell", STATEMENT),
     "no begin": ("    # BEGIN SOLUTION\n", "", "without BEGIN", "    # END SOLUTION"),
@@ -400,6 +406,21 @@ def test_two_chapters_of_one_number_are_refused(course):
     shutil.copytree(course / "solutions" / SLUG, course / "solutions" / "ch20_other")
     with pytest.raises(CourseError, match="have one number"):
         refresh(course)
+
+
+def test_a_chapter_stands_behind_the_one_that_it_comes_after(tmp_path):
+    firsts = {
+        "ch02_b": "",
+        "ch04_d": "",
+        "ch05_e": "",
+        "ch13_m": ' after="ch04_d"',
+        "ch14_n": ' after="ch09_x"',
+    }
+    for slug, option in firsts.items():
+        (tmp_path / "solutions" / slug).mkdir(parents=True)
+        source = f"# %% [markdown]{option}\n# # A title\n"
+        (tmp_path / "solutions" / slug / "chapter.py").write_text(source, encoding="utf-8")
+    assert chapter_slugs(tmp_path) == ["ch02_b", "ch04_d", "ch13_m", "ch05_e", "ch14_n"]
 
 
 def test_a_chapter_that_does_not_exist_is_refused_with_the_ones_that_do(course):

@@ -12,6 +12,7 @@ from mechinterp_course.authoring.source import Cell, read_cells, refuse, source_
 from mechinterp_course.errors import CourseError
 
 SLUG = re.compile(r"ch\d\d_[a-z0-9_]+")
+AFTER = re.compile(rf'# %% \[markdown\].*\bafter="({SLUG.pattern})"')
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,18 @@ class Chapter:
 
 
 def chapter_slugs(root: Path) -> list[str]:
-    """Return the slugs of the chapters in `root/solutions`, in order."""
-    return sorted(path.parent.name for path in root.glob("solutions/*/chapter.py"))
+    """Return the slugs of the chapters in `root/solutions`, in the order in which they are read.
+
+    That is the order of their numbers, but a chapter whose first line says `after="ch04_path_patching"`
+    directly follows that one, where it is there.
+    """
+    order: list[str] = []
+    for path in sorted(root.glob("solutions/*/chapter.py")):
+        with path.open(encoding="utf-8") as source:
+            after = AFTER.match(source.readline())
+        place = order.index(after[1]) + 1 if after and after[1] in order else len(order)
+        order.insert(place, path.parent.name)
+    return order
 
 
 def load_chapter(root: Path, slug: str) -> Chapter:
@@ -85,6 +96,9 @@ def read_chapter(slug: str, text: str) -> Chapter:
         )
     text = text.replace("\r\n", "\n")
     cells = _identify(slug, _assign(slug, read_cells(slug, text)))
+    for cell in cells[1:]:
+        if "after" in cell.options:
+            refuse(slug, cell.line, "only a chapter's first cell says which chapter it comes `after`")
     exercises = _exercises(slug, cells)
     return Chapter(
         slug=slug,

@@ -31,7 +31,7 @@ def course_views(root: Path, slugs: Sequence[str] = ()) -> dict[str, str]:
     Raises CourseError for a slip in a source, and when two chapters share a number.
     """
     known = chapter_slugs(root)
-    for one, other in pairwise(known):
+    for one, other in pairwise(sorted(known)):
         if one.split("_")[0] == other.split("_")[0]:
             raise CourseError(f"`{one}` and `{other}` have one number; rename a folder in solutions/")
     certified = certificates(root, known)

@@ -13,6 +13,7 @@ MARKDOWN_TAGS = {"hint": "hint", "predict": "predict", "rubric": "rubric", "inte
 CODE_TAGS = {"check": "check", "given": "given", "demo": "demo"}
 MODIFIERS = {"hidden": "check"}
 OPTIONS = {
+    "text": {"after"},
     "statement": {"exercise", "minutes", "difficulty", "needs", "reference", "withhold", "forbid", "was"},
     "check": {"points"},
     "predict": {"choices", "unit", "tolerance"},
