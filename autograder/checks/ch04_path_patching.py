@@ -1,4 +1,4 @@
-"""Checks of solutions/ch04_path_patching/chapter.py, version ef27817b994a.
+"""Checks of solutions/ch04_path_patching/chapter.py, version 003b26f3f824.
 
 Written by `python -m mechinterp_course.authoring ch04_path_patching`: edit the source instead.
 """
@@ -13,40 +13,17 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from mechinterp_course import circuits, heads, lens, metrics, patching, path_patching
 from mechinterp_course.checking import expect, expect_close, expect_raises
+from mechinterp_course.metrics import logit_difference
+from mechinterp_course.minimal_pairs import two_pairs
 
 Tokens = Int[Tensor, "batch pos"]
 Logits = Float[Tensor, "batch pos d_vocab"]
+Words = Int[Tensor, " batch"]
 Head = tuple[int, int]  # (layer, head)
-LOGITS = {
-    "dims": "batch pos d_vocab",
-    "atol": 2e-4,
-}  # how results are compared: by these axes, up to rounding
+LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how results are compared: by axes, up to rounding
 BY_HEAD = {"dims": "batch layer head", "atol": 2e-4}
 BY_PLACE = {"dims": "layer pos", "atol": 2e-4}
 BY_PAIR = {"dims": "layer head later_layer later_head", "atol": 1e-5}
-
-
-def two_pairs(d_vocab: int, batch: int, bos: int, seed: int, gap: int = 3) -> tuple[Tensor, ...]:
-    """Rows `BOS A B … C D … A`, the same with A and C of the first part exchanged, and the words B and D.
-
-    `gap` other words stand in each place of the dots, and no word but A comes twice. In the second rows, the
-    word before the last A is another one as well.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([torch.randperm(d_vocab, generator=generator)[: 5 + 2 * gap] for _ in range(batch)])
-    (a, b, c, d, other), filler = drawn[:, :5].T, drawn[:, 5:].T
-
-    def rows(first, second, last):
-        words = [torch.full((batch,), bos), first, b, *filler[:gap], second, d, *filler[gap:-1], last, a]
-        return torch.stack(words, dim=1)
-
-    return rows(a, c, filler[-1]), rows(c, a, other), b, d
-
-
-def logit_difference(logits: Logits, right: Int[Tensor, " batch"], wrong: Int[Tensor, " batch"]) -> Tensor:
-    """The logit of the right word minus that of the wrong one at the last position, for each row."""
-    row = torch.arange(len(logits), device=logits.device)
-    return logits[row, -1, right] - logits[row, -1, wrong]
 
 
 def replace_heads(name: str, values: Tensor, chosen: list[int]) -> tuple:
@@ -118,120 +95,6 @@ def with_known_weights(function, model, places, into):
             weight.copy_(before)
 
 
-from mechinterp_course import attribution_patching, faithfulness, refutation
-from mechinterp_course.checking import expect_equal
-from mechinterp_course.worlds import planted
-
-
-def two_texts(draw, model):
-    """Two batches of random tokens, of one drawn shape."""
-    shape = draw.integer(2, 4), draw.integer(5, 9), model.cfg.d_vocab
-    return draw.tokens(*shape), draw.tokens(*shape)
-
-
-def tensors_after(function, *arguments):
-    """The tensors among the arguments, as a call of `function` leaves them."""
-    function(*arguments)
-    return [each for each in arguments if isinstance(each, Tensor)]
-
-
-def expect_untouched(student, function, *arguments):
-    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
-    tensors = [each for each in arguments if isinstance(each, Tensor)]
-    left = student.run(tensors_after, function, *arguments)
-    same = isinstance(left, list) and len(left) == len(tensors)
-    same = same and all(
-        isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(left, tensors, strict=True)
-    )
-    expect(same, "The call changes what it was given in place: work on copies (`clone`).")
-
-
-def in_drawn_order(draw, model):
-    """All heads of the model, in an order that is drawn."""
-    heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    return [head for _, head in sorted((draw.seed(), head) for head in heads)]
-
-
-def gradients_left(function, model, *arguments):
-    """How many of the model's weights hold a gradient after a call, and the logits of a run then."""
-    function(model, *arguments)
-    return sum(weight.grad is not None for weight in model.parameters()), model(arguments[0])
-
-
-def gap_at(case, knockout, prompt):
-    """The gap between circuit and model at one knockout and prompt; `case` as for `break_circuit`."""
-    model, tokens, other, right, wrong, circuit, *kind = case
-    everything = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    left = [
-        logit_difference(faithfulness.run_circuit(model, tokens, kept, *kind, other=other), right, wrong)
-        for kept in ([head for head in heads if head not in knockout] for heads in (circuit, everything))
-    ]
-    return (left[0] - left[1]).abs()[prompt].item()
-
-
-def expect_worst_case(found, case):
-    """Pass if what `break_circuit` found is the largest gap, and lies where it says."""
-    whole = isinstance(found, tuple | list) and len(found) == 3 and isinstance(found[0], tuple | list)
-    expect(
-        whole and type(found[1]) is int, "The result is not (knockout, prompt, gap): a list, an int, a float."
-    )
-    knockout, prompt, gap = [tuple(head) for head in found[0]], *found[1:]
-    expect_close(gap, refutation.break_circuit(*case)[2], rtol=1e-4, atol=1e-3)
-    expect(set(knockout) <= set(case[5]), "The knockout is not a part of the circuit.")
-    expect(0 <= prompt < len(case[1]), "There is no such prompt.")
-    expect_close(gap_at(case, knockout, prompt), gap, rtol=1e-4, atol=2e-3)
-
-
-def planted_case(puzzle, circuit, kind):
-    """A planted model, eight samples of its task, and a claim, as `break_circuit` takes them."""
-    samples = puzzle.samples(seed=0, count=8, length=12)
-    texts = samples.tokens, samples.counterfactuals, samples.answers, samples.answers.roll(1)
-    return puzzle.load(), *texts, circuit, kind
-
-
-def on_planted(function, weights, bos, offset, circuit, kind):
-    """What `function` makes of `planted_case`."""
-    return function(*planted_case(planted.Puzzle(weights, bos, offset), circuit, kind))
-
-
-def is_head(value, puzzle):
-    """Whether a value is one of the model's heads, as a pair of ints."""
-    pair = isinstance(value, tuple | list) and len(value) == 2 and all(type(part) is int for part in value)
-    return pair and tuple(value) in puzzle.heads
-
-
-def is_finding(value, puzzle):
-    """Whether a value has the form (circuit, evidence) that `find_circuit` returns."""
-    if not (isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], dict)):
-        return False
-    circuit, evidence = value
-    named_heads = [head for head in circuit.values() if head is not None]
-    if set(circuit) != {"copying", "matching", "backup"} or not isinstance(evidence, list | tuple):
-        return False
-    pairs = [each for each in evidence if isinstance(each, tuple | list) and len(each) == 2]
-    if len(pairs) != len(evidence) or not 1 <= len(pairs) <= 40:
-        return False
-    lists = all(isinstance(heads, list | tuple) and type(left) is float for heads, left in pairs)
-    return lists and all(
-        is_head(head, puzzle) for heads in ([named_heads] + [p[0] for p in pairs]) for head in heads
-    )
-
-
-def expect_found(student, draw, family):
-    """Pass if the student finds the circuit of a new model, and the evidence proves it."""
-    puzzle, truth = planted.plant(draw.seed() << 31 | draw.seed(), family)
-    found = student.find_circuit(puzzle.weights, puzzle.bos, puzzle.offset)
-    expect(
-        is_finding(found, puzzle),
-        "The result is not (circuit, evidence) in the form that the statement gives.",
-    )
-    circuit = {role: head and tuple(head) for role, head in found[0].items()}
-    expect_equal(circuit, vars(truth.circuit), what="roles")
-    evidence = [([tuple(head) for head in heads], left) for heads, left in found[1]]
-    missing = planted.missing_evidence(puzzle, circuit, evidence)
-    expect(missing is None, missing or "")
-
-
 def head_logit_attribution__agrees_with_the_reference(student, draw):
     """head_logit_attribution agrees with the reference on prompts you have not seen, in a relabelled model"""
     model = draw.language_model("course-attn-2l")
@@ -252,12 +115,10 @@ def head_logit_attribution__adds_up(student, draw):
     rest = cache["blocks.0.hook_resid_pre"] + sum(cache[f"blocks.{layer}.hook_mlp_out"] for layer in layers)
     rest = (rest[:, -1] + sum(block.attn.b_O for block in model.blocks)) / cache["ln_final.hook_scale"][:, -1]
     rest = logit_difference((rest @ model.W_U + model.b_U)[:, None], right, wrong)
-    expect(
-        isinstance(shares, Tensor) and shares.dim() == 3, "The result has not the axes [batch, layer, head]."
-    )
-    expect_close(
-        shares.flatten(1).sum(1), logit_difference(logits, right, wrong) - rest, dims="batch", atol=2e-4
-    )
+    whole = isinstance(shares, Tensor) and shares.dim() == 3
+    expect(whole, "The result has not the axes [batch, layer, head].")
+    said = logit_difference(logits, right, wrong) - rest
+    expect_close(shares.flatten(1).sum(1), said, dims="batch", atol=2e-4)
     expect_close(student.head_logit_attribution(model, tokens, wrong, right), -shares, **BY_HEAD)
 
 
@@ -346,9 +207,8 @@ def path_logits__refuses_what_is_no_path(student, draw):
         ((layer, 1), [(1, 2), (layer, 0)] if layer == 0 else [(1, 0)], "k", ("heads", "mlps")),
     ]
     for case in cases:
-        refused = (
-            f"sender={case[0]}, receivers={case[1]}, through={case[2]!r}, frozen={case[3]} should be refused."
-        )
+        told = dict(zip(("sender", "receivers", "through", "frozen"), case, strict=True))
+        refused = f"{told} should be refused."
         expect_raises("ValueError", partial(student.path_logits, model, clean, corrupted, *case), refused)
 
 
@@ -371,11 +231,8 @@ def path_logits__obeys_its_limits(student, draw):
     split = clean.shape[1] - 3
     corrupted = clean.clone()
     corrupted[:, split:] = draw.tokens(len(clean), 3, model.cfg.d_vocab)
-    sender, receivers, through = (
-        (1, draw.integer(0, 5)),
-        [(3, 0), (2, 1), (2, 4), (3, 5)],
-        draw.choice(["q", "k"]),
-    )
+    sender, receivers = (1, draw.integer(0, 5)), [(3, 0), (2, 1), (2, 4), (3, 5)]
+    through = draw.choice(["q", "k"])
     intact = model(corrupted)
     expected = path_patching.path_logits(model, clean, corrupted, sender, receivers, through)
     logits = student.path_logits(model, clean, corrupted, sender, receivers, through)
@@ -399,14 +256,8 @@ def composition_scores__counts_the_directions_that_two_heads_share(student, draw
     """a head that reads s of the d directions that another writes scores √s / d, by the input that reads them and no other"""
     model = draw.language_model("course-attn-2l")
     size, shared = model.cfg.d_head, {into: draw.integer(4, 28) for into in "kv"}
-    starts = [
-        draw.integer(0, 60),
-        0,
-        2 * size + 20,
-        size - shared["k"],
-        size - shared["v"],
-        draw.integer(0, 60),
-    ]
+    before = [size - shared["k"], size - shared["v"]]
+    starts = [draw.integer(0, 60), 0, 2 * size + 20, *before, draw.integer(0, 60)]
     shared["q"] = 0
     for into in draw.choice(["kvq", "vqk", "qkv"]):
         scores = student.run(with_known_weights, student.composition_scores, model, starts, into)
@@ -419,143 +270,3 @@ def composition_scores__refuses_other_inputs(student, draw):
     model, into = draw.language_model("course-attn-2l"), draw.choice(["o", "K", "qk", "z", ""])
     refused = f"into={into!r} should be refused."
     expect_raises("ValueError", lambda: student.composition_scores(model, into), refused)
-
-
-def run_circuit__agrees_with_the_reference(student, draw):
-    """run_circuit agrees with the reference for every kind, on circuits of relabelled models that you have not seen"""
-    for name in ("course-attn-2l", "course-positional"):
-        model = draw.language_model(name)
-        tokens, other = two_texts(draw, model)
-        order = in_drawn_order(draw, model)
-        for kind in ("resample", "mean", "zero"):
-            case = model, tokens, order[: draw.integer(1, len(order) - 1)], kind, other
-            expect_close(student.run_circuit(*case), faithfulness.run_circuit(*case), **LOGITS)
-
-
-def run_circuit__obeys_its_limits(student, draw):
-    """all heads are the whole model, resampling from the same text changes nothing, and rows don't mix"""
-    model = draw.language_model("course-attn-2l")
-    tokens, other = two_texts(draw, model)
-    order, size, intact = in_drawn_order(draw, model), draw.integer(2, 5), model(tokens)
-    for kind in ("resample", "mean", "zero"):
-        expect_close(student.run_circuit(model, tokens, order, kind, other), intact, **LOGITS)
-    expect_close(student.run_circuit(model, tokens, order[:size], "resample", tokens), intact, **LOGITS)
-    logits = student.run_circuit(model, tokens, order[:size], "resample", other)
-    alone = student.run_circuit(model, tokens[1:2], order[:size], "resample", other[1:2])
-    expect_close(alone, logits[1:2], **LOGITS)
-    for circuit, kind in ((order[:1], "mean"), ([], "zero")):
-        expected = faithfulness.run_circuit(model, tokens, circuit, kind)
-        expect_close(student.run_circuit(model, tokens, circuit, kind), expected, **LOGITS)
-
-
-def run_circuit__refuses_and_leaves_nothing(student, draw):
-    """other kinds, and resampling from nothing, raise ValueError; afterwards the model computes what it did before"""
-    model = draw.language_model("course-attn-2l")
-    tokens, other = two_texts(draw, model)
-    head, kind = in_drawn_order(draw, model)[0], draw.choice(["median", "Mean", "", "corrupt"])
-    refused = f"kind={kind!r} should be refused."
-    expect_raises("ValueError", lambda: student.run_circuit(model, tokens, [head], kind, other), refused)
-    refused = "There is nothing to resample from without `other`."
-    expect_raises("ValueError", lambda: student.run_circuit(model, tokens, [head]), refused)
-    intact = model(tokens)
-    _, after = student.run(left_behind, student.run_circuit, model, tokens, [head], "resample", other)
-    expect_close(after, intact, **LOGITS)
-    expect_untouched(student, student.run_circuit, model, tokens, [head], "resample", other)
-
-
-def faithfulness_by_size__agrees_with_the_reference(student, draw):
-    """the curve agrees with the reference for every kind, on orders of heads that you have not seen"""
-    model = draw.language_model("course-attn-2l")
-    for kind in ("resample", "mean", "zero"):
-        order = in_drawn_order(draw, model)
-        case = model, *prompts(draw, model), order[: draw.integer(2, 3)], kind
-        expected = faithfulness.faithfulness_by_size(*case)
-        expect_close(student.faithfulness_by_size(*case), expected, dims="size", rtol=2e-4, atol=2e-4)
-
-
-def faithfulness_by_size__runs_from_nothing_to_everything(student, draw):
-    """no head keeps 0, all heads keep 1, a longer order only adds entries, and swapped answers give the same shares"""
-    model = draw.language_model("course-attn-2l")
-    order = in_drawn_order(draw, model)
-    case = model, tokens, other, right, wrong = model, *prompts(draw, model)
-    whole, none = student.faithfulness_by_size(*case, order), student.faithfulness_by_size(*case, [])
-    expect_close(none, torch.zeros(1, device=draw.device), dims="size")
-    expected = faithfulness.faithfulness_by_size(*case, order)
-    expect_close(whole, expected, dims="size", rtol=2e-4, atol=2e-4)
-    expect_close(whole[-1:], torch.ones(1, device=draw.device), dims="size", atol=2e-4)
-    part = student.faithfulness_by_size(model, tokens, other, wrong, right, order[:2])
-    expect_close(part, expected[:3], dims="size", rtol=2e-4, atol=2e-4)
-    expect_untouched(student, student.faithfulness_by_size, *case, order[:1])
-
-
-def attribute_heads__agrees_with_the_reference(student, draw):
-    """the estimates agree with the reference on relabelled models and prompts that you have not seen"""
-    for name in ("course-attn-2l", "course-positional"):
-        model = draw.language_model(name)
-        case = model, *prompts(draw, model, draw.integer(2, 4))
-        expected = attribution_patching.attribute_heads(*case)
-        scale = expected.abs().max().item()
-        expect_close(student.attribute_heads(*case), expected, dims="layer head", atol=2e-5 + 2e-4 * scale)
-
-
-def attribute_heads__obeys_its_limits(student, draw):
-    """equal prompts give zero, swapped answers the opposite, and for equal rows the estimate is that of one row"""
-    model = draw.language_model("course-attn-2l")
-    clean, corrupted, right, wrong = prompts(draw, model)
-    nothing = torch.zeros(model.cfg.n_layers, model.cfg.n_heads, device=draw.device)
-    near = {"dims": "layer head", "atol": 1e-3}
-    expect_close(student.attribute_heads(model, clean, clean, right, wrong), nothing, **near)
-    one = student.attribute_heads(model, clean[:1], corrupted[:1], right[:1], wrong[:1])
-    expected = attribution_patching.attribute_heads(model, clean[:1], corrupted[:1], right[:1], wrong[:1])
-    expect_close(one, expected, **near)
-    expect_close(
-        student.attribute_heads(model, clean[:1], corrupted[:1], wrong[:1], right[:1]), -expected, **near
-    )
-    many = (each[:1].expand(3, *each.shape[1:]).clone() for each in (clean, corrupted, right, wrong))
-    expect_close(student.attribute_heads(model, *many), expected, **near)
-
-
-def attribute_heads__leaves_nothing_behind(student, draw):
-    """the result carries no gradient, no weight holds one, and the model computes what it did before"""
-    model = draw.language_model("course-attn-2l")
-    clean, *rest = prompts(draw, model)
-    intact = model(clean)
-    estimate = student.attribute_heads(model, clean, *rest)
-    still = isinstance(estimate, Tensor) and not estimate.requires_grad
-    expect(still, "The result still carries a gradient: `detach` what you return.")
-    count, after = student.run(gradients_left, student.attribute_heads, model, clean, *rest)
-    expect_equal(count, 0, what="weights with a gradient")
-    expect_close(after, intact, **LOGITS)
-    expect_untouched(student, student.attribute_heads, model, clean, *rest)
-
-
-def break_circuit__finds_the_worst_case(student, draw):
-    """no knockout and no prompt is worse than the one found, for claims about relabelled models that you have not seen"""
-    model = draw.language_model("course-attn-2l")
-    for kind in ("resample", "zero"):
-        claim = in_drawn_order(draw, model)[:2]
-        case = model, *prompts(draw, model), claim, kind
-        expect_worst_case(student.break_circuit(*case), case)
-    expect_untouched(student, student.break_circuit, *case[:5], case[5][:1], "zero")
-
-
-def break_circuit__breaks_false_claims_and_spares_true_ones(student, draw):
-    """a pair of heads that is enough alone and idle in the model has a large gap, the planted circuit a small one"""
-    puzzle, truth = planted.plant(draw.seed(), "pair")
-    idle = sorted(decoy.head for decoy in truth.decoys if decoy.kind == "shadow")
-    for claim in (idle, sorted([truth.circuit.copying, truth.circuit.matching])):
-        kind, parts = draw.choice(["zero", "mean"]), (puzzle.weights, puzzle.bos, puzzle.offset)
-        found = student.run(on_planted, student.break_circuit, *parts, claim, kind)
-        expect_worst_case(found, planted_case(puzzle, claim, kind))
-
-
-def find_circuit__finds_and_proves_pairs(student, draw):
-    """in four new models of two layers, circuit and evidence are right"""
-    for _ in range(4):
-        expect_found(student, draw, "pair")
-
-
-def find_circuit__finds_and_proves_backups_and_deep_circuits(student, draw):
-    """in four new models, circuit and evidence are right, whether they have two layers or four, and a backup or none"""
-    for family in ("backup", "pair", "deep", "backup"):
-        expect_found(student, draw, family)

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch04_path_patching", "version": "ef27817b994a", "source": "solutions/ch04_path_patching/chapter.py"}
+#   mechinterp_course: {"chapter": "ch04_path_patching", "version": "003b26f3f824", "source": "solutions/ch04_path_patching/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch04_path_patching`, version `ef27817b994a`, written from `solutions/ch04_path_patching/chapter.py` by `python -m mechinterp_course.authoring ch04_path_patching`.*
+*Chapter `ch04_path_patching`, version `003b26f3f824`, written from `solutions/ch04_path_patching/chapter.py` by `python -m mechinterp_course.authoring ch04_path_patching`.*
 """
 
 # %% [markdown]
@@ -22,9 +22,12 @@ A circuit is a claim about wires. In this chapter you cut every wire of this one
 1. **Where is the information?** Patching the residual stream, layer by layer and place by place.
 2. **Through which input?** A head has queries, keys and values. Only some of them carry the news.
 3. **Along which arrow?** Path patching: from this head into that input of that head, with everything else held still.
-4. **Is that all?** A circuit has to do the work alone, and there are several ways of being fooled about that.
+4. **Do the weights say so too?** What could pass from one head to another, and what does.
 
-You need hooks, `hook_z`, and what *denoising* and *noising* mean, as in the last chapter. This one takes about two hours.
+Whether the few parts that you find do the work alone, and whether others stand by, is a question of its own: the chapter
+*Evidence for a circuit* (`ch13_circuit_evidence`) takes it up where this one ends.
+
+You need hooks, `hook_z`, and what *denoising* and *noising* mean. The chapter takes about an hour and a half.
 """
 
 # %% tags=["demo"]
@@ -43,40 +46,17 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from mechinterp_course import circuits, heads, lens, metrics, patching, path_patching
 from mechinterp_course.checking import expect, expect_close, expect_raises
+from mechinterp_course.metrics import logit_difference
+from mechinterp_course.minimal_pairs import two_pairs
 
 Tokens = Int[Tensor, "batch pos"]
 Logits = Float[Tensor, "batch pos d_vocab"]
+Words = Int[Tensor, " batch"]
 Head = tuple[int, int]  # (layer, head)
-LOGITS = {
-    "dims": "batch pos d_vocab",
-    "atol": 2e-4,
-}  # how results are compared: by these axes, up to rounding
+LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how results are compared: by axes, up to rounding
 BY_HEAD = {"dims": "batch layer head", "atol": 2e-4}
 BY_PLACE = {"dims": "layer pos", "atol": 2e-4}
 BY_PAIR = {"dims": "layer head later_layer later_head", "atol": 1e-5}
-
-
-def two_pairs(d_vocab: int, batch: int, bos: int, seed: int, gap: int = 3) -> tuple[Tensor, ...]:
-    """Rows `BOS A B … C D … A`, the same with A and C of the first part exchanged, and the words B and D.
-
-    `gap` other words stand in each place of the dots, and no word but A comes twice. In the second rows, the
-    word before the last A is another one as well.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([torch.randperm(d_vocab, generator=generator)[: 5 + 2 * gap] for _ in range(batch)])
-    (a, b, c, d, other), filler = drawn[:, :5].T, drawn[:, 5:].T
-
-    def rows(first, second, last):
-        words = [torch.full((batch,), bos), first, b, *filler[:gap], second, d, *filler[gap:-1], last, a]
-        return torch.stack(words, dim=1)
-
-    return rows(a, c, filler[-1]), rows(c, a, other), b, d
-
-
-def logit_difference(logits: Logits, right: Int[Tensor, " batch"], wrong: Int[Tensor, " batch"]) -> Tensor:
-    """The logit of the right word minus that of the wrong one at the last position, for each row."""
-    row = torch.arange(len(logits), device=logits.device)
-    return logits[row, -1, right] - logits[row, -1, wrong]
 
 
 def replace_heads(name: str, values: Tensor, chosen: list[int]) -> tuple:
@@ -218,10 +198,7 @@ layers to look for them, and what they have to carry. The rest of the chapter is
 single wires, and what may be concluded from them.
 
 </details>
-"""
 
-# %% [markdown]
-r"""
 ## The stream is a sum
 
 Begin at the end, where the answer is spoken. The residual stream at the last place is a sum: the embedding, plus what each
@@ -298,7 +275,7 @@ layers with `torch.stack(…, dim=1)`.
 
 # %%
 def head_logit_attribution(
-    model: TransformerBridge, tokens: Tokens, right: Int[Tensor, " batch"], wrong: Int[Tensor, " batch"]
+    model: TransformerBridge, tokens: Tokens, right: Words, wrong: Words
 ) -> Float[Tensor, "batch layer head"]:
     """What each head adds, at the last position, to the logit of the right word minus that of the wrong one."""
     raise NotImplementedError("head_logit_attribution is not written yet")
@@ -372,10 +349,7 @@ before counts for less. Two right sums, with two divisors. So a large share is n
 and a share of zero is no proof that it does not matter.
 
 </details>
-"""
 
-# %% [markdown]
-r"""
 ## Where the information is
 
 Back to the film. *Activation patching* puts an activation of one run into another and asks what comes of it. You did it
@@ -420,7 +394,7 @@ row, taken from the same row's run on `clean`. Return by how much it has come ba
 
 $$\frac{m_\text{patched} - m_\text{corrupted}}{m_\text{clean} - m_\text{corrupted}}$$
 
-where $m$ is the logit difference (`logit_difference` above) averaged over the rows. So 0 is the corrupted run, and 1 the
+where $m$ is the logit difference (`logit_difference`) averaged over the rows. So 0 is the corrupted run, and 1 the
 clean one; average first, then divide. Each patch stands alone: none may be left when the next one is made.
 """
 
@@ -449,11 +423,7 @@ used before the loop goes on, all is well.
 
 # %%
 def patch_residual(
-    model: TransformerBridge,
-    clean: Tokens,
-    corrupted: Tokens,
-    right: Int[Tensor, " batch"],
-    wrong: Int[Tensor, " batch"],
+    model: TransformerBridge, clean: Tokens, corrupted: Tokens, right: Words, wrong: Words
 ) -> Float[Tensor, "layer pos"]:
     """Share of the logit difference that each position of each layer's resid_pre, taken from clean, restores."""
 
@@ -567,10 +537,7 @@ either would do, neither is needed. Whoever reports one number should say which 
 2024](https://arxiv.org/abs/2404.15255), [Zhang & Nanda 2024](https://arxiv.org/abs/2309.16042)).
 
 </details>
-"""
 
-# %% [markdown]
-r"""
 ## Through which input
 
 In layer 2 the news moves from the answers to the question. Something there reads notes. A head reads in three ways: with
@@ -706,16 +673,15 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if which_input.answered():
-        loudest = max(
-            readers, key=lambda place: share(patching.patch_head_output(course_model, clean, corrupted, *place))
-        )
+        whole_head = partial(patching.patch_head_output, course_model, clean, corrupted)
+        loudest = max(readers, key=lambda place: share(whole_head(*place)))
         mended = {}
         print("share restored         q      k      v  pattern     z")
         for place in readers:
             row = [share(patch_head_input(course_model, clean, corrupted, *place, part)) for part in ("q", "k", "v")]
             mended[place] = dict(zip(["the query", "the keys", "the values"], row, strict=True))
             row.append(share(patch_head_input(course_model, clean, corrupted, *place, "pattern")))
-            row.append(share(patching.patch_head_output(course_model, clean, corrupted, *place)))
+            row.append(share(whole_head(*place)))
             print(f"{named([place]):16}", *(f"{value:6.2f}" for value in row))
         best = max(mended[loudest], key=mended[loudest].get)
         answer = best if mended[loudest][best] > 0.1 else "none of these"
@@ -894,9 +860,8 @@ def check_refuses_what_is_no_path(student, draw):
         ((layer, 1), [(1, 2), (layer, 0)] if layer == 0 else [(1, 0)], "k", ("heads", "mlps")),
     ]
     for case in cases:
-        refused = (
-            f"sender={case[0]}, receivers={case[1]}, through={case[2]!r}, frozen={case[3]} should be refused."
-        )
+        told = dict(zip(("sender", "receivers", "through", "frozen"), case, strict=True))
+        refused = f"{told} should be refused."
         expect_raises("ValueError", partial(student.path_logits, model, clean, corrupted, *case), refused)
 
 
@@ -956,15 +921,14 @@ if __name__ == "__main__":
     if still_direct.answered():
         print(f"{named([writer])} into {named(readers)}: share restored")
         print("frozen                q      k      v")
+        by_keys = {}
         for frozen in (("heads", "mlps"), ("heads",), ()):
-            row = {
-                through: share(path_logits(course_model, clean, corrupted, writer, readers, through, frozen))
-                for through in "qkv"
-            }
-            print(f"{' and '.join(frozen) or 'nothing':14}", *(f"{value:6.2f}" for value in row.values()))
-            if frozen == ("heads", "mlps"):
-                direct = row["k"]
+            arrow = partial(path_logits, course_model, clean, corrupted, writer, readers, frozen=frozen)
+            row = [share(arrow(through)) for through in "qkv"]
+            by_keys[frozen] = row[1]
+            print(f"{' and '.join(frozen) or 'nothing':14}", *(f"{value:6.2f}" for value in row))
         outcomes = ["less than a quarter", "about half", "nearly all of it, as before"]
+        direct = by_keys["heads", "mlps"]
         answer = outcomes[(direct > 0.25) + (direct > 0.75)]
         still_direct.compare(answer)
 
@@ -1121,11 +1085,10 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     if rank_by_weights.answered():
         first_in = {}
-        for name, model, wire in (
-            ("course-attn-2l", attn_model, (attn_writer, attn_readers)),
-            ("course-gpt2", course_model, (writer, readers)),
+        for name, model, sender, receivers in (
+            ("course-attn-2l", attn_model, attn_writer, attn_readers),
+            ("course-gpt2", course_model, writer, readers),
         ):
-            sender, receivers = wire
             scores = torch.stack([composition_scores(model, "k")[:, :, *place] for place in receivers]).mean(dim=0)
             scores = scores[: min(layer for layer, _ in receivers)]
             ranked = [divmod(flat, model.cfg.n_heads) for flat in scores.flatten().argsort(descending=True).tolist()]
@@ -1162,13 +1125,9 @@ if __name__ == "__main__":
     some = torch.arange(0, cfg.d_vocab, 7)
     print("share of words whose own logit the head raises most")
     print("            from the embedding   from what MLP 0 makes of it")
-    for place in [
-        *readers,
-        (readers[0][0], next(h for h in range(cfg.n_heads) if (readers[0][0], h) not in readers)),
-    ]:
-        rates = [
-            circuits.copying_rate(course_model, place, some, through_mlp=through) for through in (False, True)
-        ]
+    beside = [(readers[0][0], head) for head in range(cfg.n_heads) if (readers[0][0], head) not in readers]
+    for place in [*readers, beside[0]]:
+        rates = [circuits.copying_rate(course_model, place, some, through_mlp=by_mlp) for by_mlp in (False, True)]
         print(f"{named([place]):12} {rates[0]:17.2f} {rates[1]:28.2f}")
 
 # %% [markdown]
@@ -1177,960 +1136,19 @@ Read off the raw weights, these heads fail to copy a good part of the vocabulary
 stream, they copy nearly all of it, while the head beside them, the control, copies nothing either way. Weights are a fast
 way to have an idea, and the embedding is not what later layers see.
 
-Collect what you have: one node that writes, two that read, the arrow between them with its effect when mended and when
-cut, the input where it ends, the MLP that it passes through, and a list of arrows that were tried and are empty. This is
-a circuit. Is it *the* circuit?
-"""
-
-# %% tags=["given"]
-from mechinterp_course import attribution_patching, faithfulness, refutation
-from mechinterp_course.checking import expect_equal
-from mechinterp_course.worlds import planted
-
-# %% [markdown]
-r"""
-## Proof
-
-Each arrow was cut in a model that was otherwise whole. Such cuts say what is *needed*. A circuit is a bolder claim:
-these few heads do the work, **and it does not matter what the others say**. Its test is as bold. Make all the others say
-something else, at once, and see whether the behaviour stays.
-"""
-
-# %% [markdown]
-r"""
-## Run a circuit alone
-
-*`run_circuit` · 12 minutes · difficulty 3 of 5 · 5 points*
-
-Return the logits of the model on `tokens` with the `z` of every head that is **not** in `circuit`, a list of
-`(layer, head)`, replaced at all positions and in all layers at once:
-
-- `kind="resample"`: by the `z` that the head has on `other`, row for row (`other` has the shape of `tokens`);
-- `kind="mean"`: by the mean of the head's `z` over batch and positions of `other`, or of `tokens` if there is no `other`;
-- `kind="zero"`: by zeros.
-
-What is put in comes from an *intact* run, in which nothing else was replaced. Embeddings and MLPs run as they are. Any
-other kind raises `ValueError`, and so does resampling without `other`. Leave no hook behind.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Two runs. The first is intact, on `other`, and only fills a cache. The second is on `tokens`, with a hook on
-`blocks.{layer}.attn.hook_z` of every layer.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-In layer l, the heads to replace are `[head for head in range(model.cfg.n_heads) if (l, head) not in circuit]`. That list
-indexes the third axis of z.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 3</summary>
-
-A hook learns its layer from `hook.layer()`, so one function serves all: `z = z.clone()`, then
-`z[:, :, outside] = source[:, :, outside]`, where `source` is made from `cache["z", layer]` by the kind. For the mean,
-`.mean(dim=(0, 1), keepdim=True).expand_as(z)`.
-
-</details>
-"""
-
-
-# %%
-def run_circuit(
-    model: TransformerBridge,
-    tokens: Tokens,
-    circuit: list[Head],
-    kind: str = "resample",
-    other: Tokens | None = None,
-) -> Logits:
-    """Logits with all heads outside the circuit ablated at once."""
-    raise NotImplementedError("run_circuit is not written yet")
-
-
-# %% tags=["given"]
-def two_texts(draw, model):
-    """Two batches of random tokens, of one drawn shape."""
-    shape = draw.integer(2, 4), draw.integer(5, 9), model.cfg.d_vocab
-    return draw.tokens(*shape), draw.tokens(*shape)
-
-
-def tensors_after(function, *arguments):
-    """The tensors among the arguments, as a call of `function` leaves them."""
-    function(*arguments)
-    return [each for each in arguments if isinstance(each, Tensor)]
-
-
-def expect_untouched(student, function, *arguments):
-    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
-    tensors = [each for each in arguments if isinstance(each, Tensor)]
-    left = student.run(tensors_after, function, *arguments)
-    same = isinstance(left, list) and len(left) == len(tensors)
-    same = same and all(
-        isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(left, tensors, strict=True)
-    )
-    expect(same, "The call changes what it was given in place: work on copies (`clone`).")
-
-
-def in_drawn_order(draw, model):
-    """All heads of the model, in an order that is drawn."""
-    heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    return [head for _, head in sorted((draw.seed(), head) for head in heads)]
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """run_circuit agrees with the reference for every kind, on circuits of relabelled models that you have not seen"""
-    for name in ("course-attn-2l", "course-positional"):
-        model = draw.language_model(name)
-        tokens, other = two_texts(draw, model)
-        order = in_drawn_order(draw, model)
-        for kind in ("resample", "mean", "zero"):
-            case = model, tokens, order[: draw.integer(1, len(order) - 1)], kind, other
-            expect_close(student.run_circuit(*case), faithfulness.run_circuit(*case), **LOGITS)
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    every_head = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
-    three = [writer, *readers]
-
-
-    def kept_by(circuit, kind, other=corrupted):
-        """What part of the logit difference is left: 0 with no head kept, 1 with all of them."""
-        runs = (run_circuit(course_model, clean, kept, kind, other) for kept in ([], circuit, every_head))
-        none, some, everything = (logit_difference(logits, right, wrong).mean().item() for logits in runs)
-        return (some - none) / (everything - none)
-
-# %% [markdown]
-r"""
-Keep the previous-token head and the induction heads, and silence all others. *Zeros* tell the rest of the
-model nothing at all; *resampling* from the corrupted prompts tells it, in a voice that it knows, something about another
-text. Which leaves more of the logit difference?
-
-- **a** zeros leave more
-- **b** resampling leaves more
-- **c** equal within 0.05
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    three_heads_alone = predict(
-        answer=None,  # "a" to "c"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "zeros leave more",
-            "resampling leaves more",
-            "equal within 0.05",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if three_heads_alone.answered():
-        unrelated = torch.cat([corrupted[1:], corrupted[:1]])
-        sources = {"zero": corrupted, "mean": corrupted, "resample": corrupted, "resample, unrelated": unrelated}
-        left = {name: kept_by(three, name.split(",")[0], source) for name, source in sources.items()}
-        for name, share in left.items():
-            print(f"{name:20} {share:.2f} of the logit difference is left")
-        more = "zeros leave more" if left["zero"] > left["resample"] else "resampling leaves more"
-        answer = "equal within 0.05" if abs(left["zero"] - left["resample"]) < 0.05 else more
-        three_heads_alone.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-One circuit, one behaviour, one metric, and four numbers. None of them is *the* faithfulness of the circuit, because there
-is no such thing; there is faithfulness under an ablation that has a name ([Miller et al.
-2024](https://arxiv.org/abs/2407.08734)). They ask different questions. Zeros ask whether the three manage in silence. The
-corrupted prompts ask whether they hold their own against all the heads that read the *other* answer, and are right about
-everything else: where the words stand, and which occurs twice. An average, or somebody else's prompt, takes that away as
-well. None of these is the fair one. Report several, and name each.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-## A curve, not a number
-
-*`faithfulness_by_size` · 12 minutes · difficulty 3 of 5 · 4 points · builds on `run_circuit`*
-
-"Three heads are enough" has a second hidden choice in it: the size. Whoever picks the size after seeing the numbers can
-always call the result a circuit. So show all sizes. `order` lists heads, the most important first. Return a float32
-tensor, on the device of `tokens`, with one entry for each $n = 0, 1, \dots,$ `len(order)`:
-
-$$\frac{F(\text{the first } n \text{ heads}) - F(\text{no head})}{F(\text{all heads of the model}) - F(\text{no head})}$$
-
-$F$ is what is left when these heads run alone (`run_circuit`, with `kind` and `other`): the logit of `right` minus the
-logit of `wrong` at the last position (`logit_difference`, above), as a mean over the prompts. The ratio is taken of these means. `order` need not name
-all heads.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-`order[:0]` is no head and `order[:n]` the first n. The first entry is 0 by construction; the last is 1 only if `order`
-names every head.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-Write F as a function inside yours that takes a list of heads, of two lines. Call it once for all heads, and once for each n;
-`torch.stack` makes one tensor of the means.
-
-</details>
-"""
-
-
-# %%
-def faithfulness_by_size(
-    model: TransformerBridge,
-    tokens: Tokens,
-    other: Tokens,
-    right: Int[Tensor, " batch"],
-    wrong: Int[Tensor, " batch"],
-    order: list[Head],
-    kind: str = "resample",
-) -> Float[Tensor, " size"]:
-    """Entry n is the share of the model's logit difference that the first n heads keep."""
-    raise NotImplementedError("faithfulness_by_size is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """the curve agrees with the reference for every kind, on orders of heads that you have not seen"""
-    model = draw.language_model("course-attn-2l")
-    for kind in ("resample", "mean", "zero"):
-        order = in_drawn_order(draw, model)
-        case = model, *prompts(draw, model), order[: draw.integer(2, 3)], kind
-        expected = faithfulness.faithfulness_by_size(*case)
-        expect_close(student.faithfulness_by_size(*case), expected, dims="size", rtol=2e-4, atol=2e-4)
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% [markdown]
-r"""
-An order of importance can't be read off single ablations, which are blind to heads that stand in for one another. A
-slower way: start with all heads and take away, again and again, the one that is missed least (resampled from the
-corrupted prompts). Read backwards, the order of removal is an order of importance.
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    few = [each[:8] for each in (clean, corrupted, right, wrong)]
-    metric = metrics.LogitDifference(*few[2:])
-    order = faithfulness.elimination_order(course_model, *few[:2], metric, kind="resample")
-    print("last to go:", named(order[:6]))
-
-# %% [markdown]
-r"""
-How many of them, from the left, does it take to keep 85 % of the logit difference under that ablation?
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    smallest_circuit = predict(
-        answer=None,  # a number, in heads
-        confidence=None,  # the probability that you are right, from 0 to 1
-        tolerance=1,
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if smallest_circuit.answered():
-        generator = torch.Generator().manual_seed(0)
-        shuffles = [torch.randperm(len(every_head), generator=generator)[:10].tolist() for _ in range(4)]
-        curves, random_curves = {}, {}
-        for kind in ("resample", "mean", "zero"):
-            curves[kind] = faithfulness_by_size(course_model, *few, order[:10], kind)
-            random_curves[kind] = torch.stack(
-                [
-                    faithfulness_by_size(course_model, *few, [every_head[i] for i in shuffle], kind)
-                    for shuffle in shuffles
-                ]
-            )
-            size = (curves[kind] >= 0.85).nonzero()[0].item()
-            best = random_curves[kind][:, size].max().item()
-            print(
-                f"{kind:9} {size} heads keep {curves[kind][size]:.2f}; the best of 4 random sets of {size} {best:.2f}"
-            )
-        answer = (curves["resample"] >= 0.85).nonzero()[0].item()
-        plots.plot_lines(curves, range(11), "heads kept", "share of the logit difference", random_curves)
-        smallest_circuit.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-Read the three curves against each other. The order was found under resampling, and is judged under all. Where the curves
-agree, a claim about size is a claim about the model; where they part, about the ablation. And the random circuits say what
-the scale is worth: a metric by which any few heads keep much would make every circuit look good.
-
-The smallest circuit is *minimal* if each of its heads is missed. So take them out one by one, under the same ablation:
-
-</details>
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    by_size = faithfulness_by_size(course_model, *few, order[:10])
-    smallest = sorted(order[: (by_size >= 0.85).nonzero()[0].item()])
-    whole = kept_by(smallest, "resample")
-    print(f"{'all ' + str(len(smallest)):12} keep {whole:.2f}")
-    for head in smallest:
-        rest = kept_by([other for other in smallest if other != head], "resample")
-        print(f"without L{head[0]}H{head[1]} keep {rest:.2f}")
-    by_loss = [
-        metrics.Probability(right)(run_circuit(course_model, clean, kept, "resample", corrupted)).item()
-        for kept in ([], three, smallest, every_head)
-    ]
-    print(
-        "probability of the right token: no head {:.2f}, three {:.2f}, these {:.2f}, all {:.2f}".format(*by_loss)
-    )
-
-# %% [markdown]
-r"""
-## A fast guess
-
-*`attribute_heads` · 15 minutes · difficulty 4 of 5 · 6 points*
-
-Patching asks one run for each question. A large model has thousands of heads, times positions, times parts, so it is
-tempting to ask the gradient instead. If the metric were a straight line in what a head writes, one backward pass would
-answer for all heads at once (*attribution patching*, [Nanda 2023](https://www.neelnanda.io/mechanistic-interpretability/attribution-patching);
-[Syed et al. 2023](https://arxiv.org/abs/2310.10348)):
-
-$$\Delta F \approx \sum_{\text{pos},\, d_\text{head}} \left(z^\text{clean} - z^\text{corrupted}\right) \cdot
-\frac{\partial F}{\partial z}\bigg|_\text{corrupted}$$
-
-Return this estimate as `[layer, head]`, float32: by how much $F$ would rise if the `z` of that head in the **corrupted** run
-were replaced by its `z` in the **clean** run. $F$ is the mean over prompts of the logit of `right` minus the logit of `wrong`
-at the last position. The result lies on the device of the texts and carries no gradient, and the model is left as it was.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Two runs and one backward pass. The clean run only fills a cache. In the corrupted run, a hook on every layer's z keeps the
-tensor *itself*, not a copy or a detached one: `torch.autograd.grad(F, kept)` needs the tensors that F was computed from.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-The weights are frozen and tokens are whole numbers, so nothing asks for a gradient, and autograd records nothing. Say in
-the hook `z.requires_grad_(True)` and return z: from there on all is recorded.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 3</summary>
-
-`gradients = torch.autograd.grad(F, kept)` gives one tensor for each layer, of the shape of z. Then
-`((clean_z - corrupted_z) * gradient).sum(dim=(0, 1, 3))` is one row of the result. F is a mean over prompts already, so
-the sum over the batch is right.
-
-</details>
-"""
-
-
-# %%
-def attribute_heads(
-    model: TransformerBridge,
-    clean: Tokens,
-    corrupted: Tokens,
-    right: Int[Tensor, " batch"],
-    wrong: Int[Tensor, " batch"],
-) -> Float[Tensor, "layer head"]:
-    """First-order estimate of the change when each head's clean z is put into the corrupted run."""
-    raise NotImplementedError("attribute_heads is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """the estimates agree with the reference on relabelled models and prompts that you have not seen"""
-    for name in ("course-attn-2l", "course-positional"):
-        model = draw.language_model(name)
-        case = model, *prompts(draw, model, draw.integer(2, 4))
-        expected = attribution_patching.attribute_heads(*case)
-        scale = expected.abs().max().item()
-        expect_close(student.attribute_heads(*case), expected, dims="layer head", atol=2e-5 + 2e-4 * scale)
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-
-# %% tags=["given"]
-def gradients_left(function, model, *arguments):
-    """How many of the model's weights hold a gradient after a call, and the logits of a run then."""
-    function(model, *arguments)
-    return sum(weight.grad is not None for weight in model.parameters()), model(arguments[0])
-
-
-# %% [markdown]
-r"""
-Now noise every head of `course-gpt2`: put its corrupted `z` into the clean run, once truly and once by the straight line
-(that is `attribute_heads` with the two texts swapped). For which head is the estimate most wrong?
-
-- **a** the previous-token head
-- **b** an induction head
-- **c** a head of the last layer
-- **d** it misses none by half of the largest effect
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    blind_spot = predict(
-        answer=None,  # "a" to "d"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "the previous-token head",
-            "an induction head",
-            "a head of the last layer",
-            "it misses none by half of the largest effect",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if blind_spot.answered():
-        metric = metrics.LogitDifference(right, wrong)
-        noised = patching.patch(course_model, corrupted, clean, metric, sites="z")
-        true = noised.values - noised.corrupted
-        estimated = attribute_heads(course_model, corrupted, clean, right, wrong)
-        worst = divmod((true - estimated).abs().argmax().item(), cfg.n_heads)
-        print("noising        truly   estimated")
-        for layer, head in dict.fromkeys([writer, *readers, worst]):
-            print(f"L{layer}H{head}      {true[layer, head]:10.2f} {estimated[layer, head]:10.2f}")
-        kinds_of_head = {**dict.fromkeys(readers, "an induction head"), writer: "the previous-token head"}
-        kind_of_worst = kinds_of_head.get(worst, "a head of the last layer")
-        missed = (true - estimated)[worst].abs() > 0.5 * true.abs().max()
-        answer = kind_of_worst if missed else "it misses none by half of the largest effect"
-        plots.plot_by_head(true - estimated, "logits", "what the straight line misses", mark=[worst])
-        blind_spot.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-For the heads that speak, the estimate is too small, and still of use. The largest effect of all it takes for nothing. To see
-why, don't step from the clean note to the corrupted one at once. Walk:
-
-</details>
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    name, steps = f"blocks.{writer[0]}.attn.hook_z", torch.linspace(0, 1, 11)
-    _, clean_cache = course_model.run_with_cache(clean)
-    _, corrupted_cache = course_model.run_with_cache(corrupted)
-    walk = []
-    for step in steps:
-        mixed = clean_cache[name] + step * (corrupted_cache[name] - clean_cache[name])
-        logits = course_model.run_with_hooks(clean, fwd_hooks=[replace_heads(name, mixed, [writer[1]])])
-        walk.append(logit_difference(logits, right, wrong).mean().item())
-    slope = attribute_heads(course_model, corrupted, clean, right, wrong)[writer].item()
-    line = [walk[0] + step.item() * slope for step in steps]
-    for layer, head in readers:
-        looks = clean_cache["pattern", layer][:, head, -1, 2].mean().item()
-        print(f"L{layer}H{head} puts {looks:.3f} of its attention on the right word, in the clean run")
-    plots.plot_lines(
-        {"the model": walk, "the straight line": line},
-        steps.tolist(),
-        "how far the note has gone from clean to corrupted",
-        "logit difference",
-    )
-
-# %% [markdown]
-r"""
-In the clean run the induction heads are sure. Their attention is near one, where a softmax is flat: weaken the note a
-little, and they look where they looked. So there is no slope to speak of, up to the edge of the cliff. A gradient is a
-local fact, and a patch is a journey. (The average slope along the whole way is exact, by the fundamental theorem of
-calculus. Averaging a few gradients from along the way is the cure in use: *integrated* gradients, [Hanna et al.
-2024](https://arxiv.org/abs/2403.17806).) Use the estimate to choose what to patch, never to strike something off a list.
-
-## Traps
-
-Here is another model, made by hand (`mechinterp_course.worlds.planted`). Where a token has stood before, it predicts what
-stood `offset` places after it. A colleague has found two heads in it. One looks `offset` places back, the other looks at the
-answer. She has silenced *all the other heads*, with zeros and with means, and reports:
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    puzzle, truth = planted.plant(seed=7, family="pair")
-    planted_model, samples = puzzle.load(), puzzle.samples(seed=0, count=16)
-    claimed = sorted(decoy.head for decoy in truth.decoys if decoy.kind == "shadow")
-    another = samples.answers.roll(1)  # a wrong answer for every prompt: that of the prompt before
-
-
-    def answered(kept, kind):
-        """The mean logit difference that these heads of the planted model keep."""
-        logits = run_circuit(planted_model, samples.tokens, kept, kind, samples.counterfactuals)
-        return logit_difference(logits, samples.answers, another).mean().item()
-
-
-    print(f"the whole model {answered(puzzle.heads, 'zero'):28.2f}")
-    for kind in ("zero", "mean"):
-        print(f"{named(claimed)} alone, the others {kind:5} {answered(claimed, kind):8.2f}")
-    _, cache = planted_model.run_with_cache(samples.tokens[:1])
-    patterns = [cache["pattern", layer][0, head] for layer, head in claimed]
-    plots.plot_attention(torch.stack(patterns), [f"L{layer}H{head}" for layer, head in claimed])
-
-# %% [markdown]
-r"""
-They look where they should, and two of sixteen heads do the whole task, under two kinds of ablation. Now leave all the
-others as they are and silence *these two*. What part of the logit difference is left?
-
-- **a** less than a tenth
-- **b** between
-- **c** more than nine tenths
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    without_the_pair = predict(
-        answer=None,  # "a" to "c"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "less than a tenth",
-            "between",
-            "more than nine tenths",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if without_the_pair.answered():
-        rest = [head for head in puzzle.heads if head not in claimed]
-        remains = answered(rest, "zero") / answered(puzzle.heads, "zero")
-        print(f"{remains:.2f} is left without them")
-        print(f"{answered(claimed, 'resample'):.2f} by these two alone, the others resampled")
-        answer = ["less than a tenth", "between", "more than nine tenths"][(remains > 0.1) + (remains > 0.9)]
-        without_the_pair.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-Nothing needs them. They *could* do the task, and in this model they never get to: another head erases what they would
-read. Ablation with zeros, or with an average, has silenced that head as well, and so made a model in which the claim is
-true. Resampled, it goes on erasing, and the claim fails at once.
-
-So "these heads are enough" is not "these heads do it". Two tests are missing. What is enough must also be *needed*, in the
-model as it is. And a circuit that is needed may still be *incomplete*, if heads outside it can do part of the work and do so
-only when the circuit is damaged. Both failures are caught by one question ([Wang et al.
-2022](https://arxiv.org/abs/2211.00593), section 4): if nothing but the circuit matters, then a damage to the circuit must do
-to the model what it does to the circuit alone.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-## Break a claim
-
-*`break_circuit` · 15 minutes · difficulty 4 of 5 · 5 points · builds on `run_circuit`*
-
-For every subset $K$ of `circuit` (the empty one and the whole included) and every prompt, compare two runs:
-
-- the circuit without $K$: only the heads of `circuit` that are not in $K$ are kept;
-- the model without $K$: all heads of the model are kept, but for those in $K$.
-
-What is not kept is ablated by `kind` (`run_circuit`, with `other`). The gap of a prompt is the absolute difference between the
-two runs' logit differences, `right` minus `wrong` at the last position. Return the worst case, `(knockout, prompt, gap)`:
-the $K$ as a sorted list of heads, the row of the prompt as an int, and the gap as a float. It is the experiment to show to
-whoever made the claim. If it is small, the claim has survived, for these prompts.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-A circuit of n heads has $2^n$ subsets. `itertools.combinations(circuit, size)` gives those of one size.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-For one K: `alone` and `model_too` are two tensors `[batch]` from `logit_difference`, and `(alone - model_too).abs()` has a
-`max` and an `argmax`. Don't average over the prompts before that: one prompt on which the claim fails is enough.
-
-</details>
-"""
-
-
-# %%
-def break_circuit(
-    model: TransformerBridge,
-    tokens: Tokens,
-    other: Tokens,
-    right: Int[Tensor, " batch"],
-    wrong: Int[Tensor, " batch"],
-    circuit: list[Head],
-    kind: str = "resample",
-) -> tuple[list[Head], int, float]:
-    """The part of the circuit, and the prompt, whose knockout tells the circuit from the model best; and the gap."""
-    raise NotImplementedError("break_circuit is not written yet")
-
-
-# %% tags=["given"]
-def gap_at(case, knockout, prompt):
-    """The gap between circuit and model at one knockout and prompt; `case` as for `break_circuit`."""
-    model, tokens, other, right, wrong, circuit, *kind = case
-    everything = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    left = [
-        logit_difference(faithfulness.run_circuit(model, tokens, kept, *kind, other=other), right, wrong)
-        for kept in ([head for head in heads if head not in knockout] for heads in (circuit, everything))
-    ]
-    return (left[0] - left[1]).abs()[prompt].item()
-
-
-def expect_worst_case(found, case):
-    """Pass if what `break_circuit` found is the largest gap, and lies where it says."""
-    whole = isinstance(found, tuple | list) and len(found) == 3 and isinstance(found[0], tuple | list)
-    expect(
-        whole and type(found[1]) is int, "The result is not (knockout, prompt, gap): a list, an int, a float."
-    )
-    knockout, prompt, gap = [tuple(head) for head in found[0]], *found[1:]
-    expect_close(gap, refutation.break_circuit(*case)[2], rtol=1e-4, atol=1e-3)
-    expect(set(knockout) <= set(case[5]), "The knockout is not a part of the circuit.")
-    expect(0 <= prompt < len(case[1]), "There is no such prompt.")
-    expect_close(gap_at(case, knockout, prompt), gap, rtol=1e-4, atol=2e-3)
-
-
-def planted_case(puzzle, circuit, kind):
-    """A planted model, eight samples of its task, and a claim, as `break_circuit` takes them."""
-    samples = puzzle.samples(seed=0, count=8, length=12)
-    texts = samples.tokens, samples.counterfactuals, samples.answers, samples.answers.roll(1)
-    return puzzle.load(), *texts, circuit, kind
-
-
-def on_planted(function, weights, bos, offset, circuit, kind):
-    """What `function` makes of `planted_case`."""
-    return function(*planted_case(planted.Puzzle(weights, bos, offset), circuit, kind))
-
-
-# %% tags=["check"]
-def check_finds_the_worst_case(student, draw):
-    """no knockout and no prompt is worse than the one found, for claims about relabelled models that you have not seen"""
-    model = draw.language_model("course-attn-2l")
-    for kind in ("resample", "zero"):
-        claim = in_drawn_order(draw, model)[:2]
-        case = model, *prompts(draw, model), claim, kind
-        expect_worst_case(student.break_circuit(*case), case)
-    expect_untouched(student, student.break_circuit, *case[:5], case[5][:1], "zero")
-
-
-if __name__ == "__main__":
-    run_check(check_finds_the_worst_case)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    spare, spare_truth = planted.plant(seed=5, family="backup")
-    pair, spare_pair = (sorted([each.circuit.copying, each.circuit.matching]) for each in (truth, spare_truth))
-    claims = {
-        "the idle pair": (puzzle, claimed, "zero"),
-        "the planted pair": (puzzle, pair, "zero"),
-        "a pair of another model": (spare, spare_pair, "zero"),
-        "the same, resampled": (spare, spare_pair, "resample"),
-    }
-    print(f"{'claim':26} alone, worst gap (logits), and where")
-    for name, claim in claims.items():
-        case = planted_case(*claim)
-        model, tokens, other, one, wrong_one, circuit, kind = case
-        alone = logit_difference(run_circuit(model, tokens, circuit, kind, other), one, wrong_one).mean()
-        knockout, prompt, gap = break_circuit(*case)
-        print(f"{name:26} {alone:5.2f} {gap:10.2f}   {named(knockout) or 'nothing'} knocked out")
-    knockout, prompt, gap = break_circuit(course_model, clean, corrupted, right, wrong, three)
-    print(
-        f"{'course-gpt2, three heads':26} gap {gap:6.2f} logits, with {named(knockout) or 'nothing'} knocked out"
-    )
-    for name, heads_kept in {"the circuit": three, "the model": every_head}.items():
-        rest = [head for head in heads_kept if head not in knockout]
-        left = logit_difference(run_circuit(course_model, clean, rest, "resample", corrupted), right, wrong)
-        print(f"    {name} then has {left[prompt]:6.2f} on that prompt, {left.mean():6.2f} on average")
-
-# %% [markdown]
-r"""
-In the other model something new happens. The two heads do the task alone, with zeros and resampled, and they are the ones
-that do it in the intact model. But knock one of them out of the *model*, and the model goes on. It has a backup, silent
-until that moment, and the claim knew nothing of it. Single ablation can't see such a head, and neither can faithfulness.
-
-And a claim about a trained model seldom survives whole. The heads of `course-gpt2` that keep so much of the logit difference,
-on average and undamaged, differ from the model by a good part of it at the worst place. A circuit that explains how a model is
-right need not explain how it goes wrong.
-
-A worst case over prompts is a stern judge. The opposite, one prompt chosen to convince, is more common.
-"""
-
-# %% [markdown]
-r"""
-Take the heads of `course-gpt2` that are *not* in the circuit, and noise each. On average over the prompts none does much. But
-somebody may look for the head and the prompt with the largest effect, and show you these. How large is it, as a part of what
-noising an induction head costs on average?
-
-- **a** less than a tenth
-- **b** a tenth to a third
-- **c** more than a third
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    lucky_prompt = predict(
-        answer=None,  # "a" to "c"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "less than a tenth",
-            "a tenth to a third",
-            "more than a third",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if lucky_prompt.answered():
-        intact = logit_difference(course_model(clean), right, wrong)
-        cost = {
-            head: intact
-            - logit_difference(patching.patch_head_output(course_model, corrupted, clean, *head), right, wrong)
-            for head in every_head
-        }
-        lucky = max((head for head in every_head if head not in three), key=lambda head: cost[head].max().item())
-        prompt = cost[lucky].argmax().item()
-        usual = min(cost[head].mean().item() for head in readers)
-        print(f"noising {named([lucky])} costs {cost[lucky][prompt]:.2f} logits on this prompt:")
-        print("   ", *words(clean[prompt, 1:]))
-        print(
-            f"and {cost[lucky].mean():.2f} on average over {len(clean)}; an induction head costs {usual:.2f} on average"
-        )
-        part = cost[lucky][prompt].item() / usual
-        answer = ["less than a tenth", "a tenth to a third", "more than a third"][(part > 0.1) + (part > 1 / 3)]
-        lucky_prompt.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-Whoever shows you one example has seen others. Ask for the distribution, or look for the worst case yourself.
-
-</details>
-
-## Now alone
-
-The last exercise gives you models that nobody has looked into, each with a circuit of its own, and look-alikes beside every
-head of it. Each does the task that you know: where the present token has stood before, it predicts what stood `offset` places
-after it. The heads that do it:
-
-- **copying** writes at each position which token stood `offset` places back, in some layer;
-- **matching**, in a later layer, finds where the present token was so copied to, and writes the token there as the answer;
-- **backup**, in some models and in a later layer still, writes the same when matching does not, and is silent otherwise.
-
-Put in a number that nobody else would take, and look around before you write the function:
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    mine = 20_000_101  # yours: a date, a telephone number
-    puzzle, _ = planted.plant(seed=mine, family="backup")
-    samples, my_model = puzzle.samples(seed=0, count=16), puzzle.load()
-    _, cache = my_model.run_with_cache(samples.tokens)
-    source = (samples.tokens == samples.answers[:, None]).float()
-    looks = torch.stack([cache["pattern", layer][:, :, -1] for layer in range(my_model.cfg.n_layers)])
-    looks = einsum(looks, source, "layer batch head key, batch key -> layer head") / len(source)
-    plots.plot_by_head(looks, "attention", "from the last token to the answer", limit=1)
-
-# %% [markdown]
-r"""
-## Find the circuit, and prove it
-
-*`find_circuit` · 30 minutes · difficulty 5 of 5 · 10 points · builds on `run_circuit`*
-
-`planted.Puzzle(weights, bos, offset)` is a model with its task: `.load()` gives the model, `.heads` lists its heads, and
-`.samples(seed, count)` prompts with `.tokens`, `.answers`, and `.counterfactuals`, in which nothing points to the answer.
-Models have two or four layers of eight heads. Return `(circuit, evidence)`.
-
-`circuit` is `{"copying": head, "matching": head, "backup": head or None}`, each head a `(layer, head)`.
-
-`evidence` is a list of at most 40 experiments `(silenced, left)`: a list of heads that are **zero-ablated** together, and the
-part of the answer that this leaves, as a float. The answer is measured on `puzzle.samples(seed=0, count=16)`: the logit of
-the right token at the last position, averaged over the prompts (logits are centred in these models: zero is average).
-`left` is that, divided by the same with nothing silenced. All your experiments are repeated, so report what you have
-measured. They must show two things:
-
-- *enough*: with all heads outside the circuit silenced, at least 0.8 is left;
-- *needed*: for **each** head of the circuit there are two experiments that silence no head outside the circuit and differ in
-  that head alone: without it silenced at least 0.8 is left, with it at most 0.2. (The empty list is an experiment too.)
-
-No other circuit can be proven so. Points are given for models of which circuit and evidence are both right.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Look-alikes attend as the real heads do, and some of them even have weights that compose and copy. What they lack is an
-effect. To find what is enough, remove heads while the answer stands, one by one or by halves. But mind by what you ablate: silence the
-wrong head with zeros, and an idle pair wakes up. Resampling from the counterfactuals keeps that head at its work.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-What is left after such a removal is one copying head, and one head that writes the answer. Is there another writer? Do the
-same again with the first one silenced from the beginning. If nothing is enough then, there was no backup. Of two writers,
-the one in the earlier layer is the matching head.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 3</summary>
-
-Evidence: silence nothing; each head of the circuit alone; matching and backup together; and all heads outside. Removal
-takes some dozens of runs, and four prompts of 12 tokens are enough to tell standing from gone: `puzzle.samples(1, 4, 12)`.
-
-</details>
-"""
-
-
-# %%
-def find_circuit(
-    weights: dict[str, Tensor], bos: int, offset: int
-) -> tuple[dict[str, Head | None], list[tuple[list[Head], float]]]:
-    """The heads of a planted model's circuit by their roles, and the experiments that prove it."""
-    raise NotImplementedError("find_circuit is not written yet")
-
-
-# %% tags=["given"]
-def is_head(value, puzzle):
-    """Whether a value is one of the model's heads, as a pair of ints."""
-    pair = isinstance(value, tuple | list) and len(value) == 2 and all(type(part) is int for part in value)
-    return pair and tuple(value) in puzzle.heads
-
-
-def is_finding(value, puzzle):
-    """Whether a value has the form (circuit, evidence) that `find_circuit` returns."""
-    if not (isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], dict)):
-        return False
-    circuit, evidence = value
-    named_heads = [head for head in circuit.values() if head is not None]
-    if set(circuit) != {"copying", "matching", "backup"} or not isinstance(evidence, list | tuple):
-        return False
-    pairs = [each for each in evidence if isinstance(each, tuple | list) and len(each) == 2]
-    if len(pairs) != len(evidence) or not 1 <= len(pairs) <= 40:
-        return False
-    lists = all(isinstance(heads, list | tuple) and type(left) is float for heads, left in pairs)
-    return lists and all(
-        is_head(head, puzzle) for heads in ([named_heads] + [p[0] for p in pairs]) for head in heads
-    )
-
-
-def expect_found(student, draw, family):
-    """Pass if the student finds the circuit of a new model, and the evidence proves it."""
-    puzzle, truth = planted.plant(draw.seed() << 31 | draw.seed(), family)
-    found = student.find_circuit(puzzle.weights, puzzle.bos, puzzle.offset)
-    expect(
-        is_finding(found, puzzle),
-        "The result is not (circuit, evidence) in the form that the statement gives.",
-    )
-    circuit = {role: head and tuple(head) for role, head in found[0].items()}
-    expect_equal(circuit, vars(truth.circuit), what="roles")
-    evidence = [([tuple(head) for head in heads], left) for heads, left in found[1]]
-    missing = planted.missing_evidence(puzzle, circuit, evidence)
-    expect(missing is None, missing or "")
-
-
-# %% tags=["check"]
-def check_finds_and_proves_pairs(student, draw):
-    """in four new models of two layers, circuit and evidence are right"""
-    for _ in range(4):
-        expect_found(student, draw, "pair")
-
-
-if __name__ == "__main__":
-    run_check(check_finds_and_proves_pairs)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    for family in planted.FAMILIES:
-        puzzle, truth = planted.plant(mine, family)
-        circuit, evidence = find_circuit(puzzle.weights, puzzle.bos, puzzle.offset)
-        print(family, circuit, "right" if circuit == vars(truth.circuit) else f"but planted was {truth.circuit}")
-        for silenced, left in evidence:
-            what = named(silenced) if len(silenced) < 4 else f"all {len(silenced)} others"
-            print(f"    {what or 'nothing':24} silenced, {left:5.2f} left")
-
-# %% [markdown]
-r"""
-Compare what you did with what would have been enough to publish. Where heads look: among four that look alike, one is the
-right one. What their weights could do: one of two. Single ablations: right, until a backup stands by. Only experiments that
-differ in one thing, made in the company that matters, name every head, and they name it for anyone who repeats them.
-
-## What you may claim now
+## What you may claim so far
 
 | claim | what you have | what would overturn it |
 |---|---|---|
-| this head feeds that input of that head | path patching, with what was frozen | the same effect from a control head, or through another input |
-| these heads are enough | a curve over sizes, three named ablations, random circuits | it holds under zeros only |
-| each of them is needed | one knockout in the company that matters | nothing changes when it goes, in the model as it is |
-| nothing else does this | no knockout on which circuit and model part | a backup that wakes |
-| the gradient says it does not matter | *nothing* | one patch |
+| here the information lies, layer by layer | patched streams, place by place, with a control place | as much at the control place |
+| these heads say the answer | their shares of the logit difference | another divisor; an MLP that says it again is no witness |
+| they find it by their keys | each input alone, for these two texts | it holds for no other pair of texts |
+| this head feeds those keys | the arrow mended and cut, with what was frozen | a control head, or another input, does the same |
+| MLP 0 stands in between | one MLP freed at a time | the arrow arrives with MLP 0 frozen |
+| the weights point at the sender | composition scores: *in one model of two* | one patch |
 
-What you may not claim is as long. The circuit is a circuit of *these prompts*: two pairs, at these distances, with a control
-word. MLPs were left running, and one of them turned out to be part of it. Heads are the grain at which you looked; a head may
-do two things, and two heads one. And `course-gpt2` was helped to have these heads. On a model trained by nobody you know, all
-the tests are the same, and the answers less clean.
+One node that writes, two that read, an arrow between them, mended and cut, the input where it ends, the MLP on its way, and a
+list of arrows that were tried and are empty: this is a circuit. Is it *the* circuit? All of it was found by touching one thing
+in a model that was otherwise whole. In the next chapter, *Evidence for a circuit* (`ch13_circuit_evidence`), it has to do
+the work alone, and to stand up to whoever wants to break it.
 """

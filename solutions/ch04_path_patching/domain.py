@@ -4,8 +4,6 @@
 anything at all. `<exercise>(draw)` returns the positional arguments of one call.
 """
 
-from mechinterp_course.worlds.planted import plant
-
 
 def head_logit_attribution(draw):
     model = _model(draw)
@@ -58,50 +56,3 @@ def _texts(draw, model, least=2):
 
 def _words(draw, model, batch):
     return tuple(draw.tokens(1, batch, model.cfg.d_vocab)[0] for _ in range(2))
-
-
-def run_circuit(draw):
-    model, order = _a_model(draw)
-    clean, corrupted, _, _ = _prompts(draw, model)
-    kind = draw.choice(["resample", "mean", "zero", "mean", "median"])
-    other = None if draw.integer(1, 4) == 1 else corrupted
-    return model, clean, order[: draw.integer(0, len(order))], kind, other
-
-
-def faithfulness_by_size(draw):
-    model, order = _a_model(draw)
-    clean, corrupted = _texts(draw, model)
-    last = model(clean)[:, -1]  # its own best and worst words: what is divided by is far from zero
-    words = last.argmax(-1), last.argmin(-1)
-    kind = draw.choice(["resample", "mean", "zero"])
-    return model, clean, corrupted, *words, order[: draw.integer(0, 4)], kind
-
-
-def attribute_heads(draw):
-    model, _ = _a_model(draw)
-    return model, *_prompts(draw, model)
-
-
-def break_circuit(draw):
-    model, order = _a_model(draw)
-    kind = draw.choice(["resample", "mean", "zero"])
-    return model, *_prompts(draw, model), order[: draw.integer(0, 2)], kind
-
-
-def find_circuit(draw):
-    """Mostly models of two layers: one of four takes three times as long."""
-    family = draw.choice(["deep", "backup"]) if draw.integer(1, 10) == 1 else "pair"
-    puzzle, _ = plant(draw.seed(), family)
-    return puzzle.weights, puzzle.bos, puzzle.offset
-
-
-def _a_model(draw):
-    """Mostly the model of two layers, with its heads in a drawn order."""
-    model = draw.language_model("course-positional" if draw.integer(1, 5) == 1 else "course-attn-2l")
-    heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    return model, [head for _, head in sorted((draw.seed(), head) for head in heads)]
-
-
-def _prompts(draw, model):
-    clean, corrupted = _texts(draw, model)
-    return clean, corrupted, *_words(draw, model, len(clean))

@@ -24,7 +24,7 @@ from mechinterp_course.worlds.planted.puzzle import Puzzle
 from mechinterp_course.worlds.planted.survey import wilson_interval
 
 pytestmark = pytest.mark.benchmark
-SLUG, EXERCISE, SEEDS = "ch04_path_patching", "find_circuit", 50
+SLUG, EXERCISE, SEEDS = "ch13_circuit_evidence", "find_circuit", 50
 torch.set_num_threads(1)
 
 

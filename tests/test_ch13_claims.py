@@ -1,16 +1,13 @@
-"""What the second half of ch04_path_patching says about course-gpt2 is what it does, with some margin."""
-
-from functools import cache
+"""What the prose of ch13_circuit_evidence says about course-gpt2 is what it does, with some margin."""
 
 import pytest
 import torch
 
 from mechinterp_course.attribution_patching import attribute_heads
-from mechinterp_course.authoring.chapter import load_chapter
 from mechinterp_course.faithfulness import elimination_order, faithfulness, faithfulness_by_size
 from mechinterp_course.heads import find_induction_heads, previous_token_score
-from mechinterp_course.layout import course_root
 from mechinterp_course.metrics import LogitDifference
+from mechinterp_course.minimal_pairs import two_pairs
 from mechinterp_course.models import load_language_model
 from mechinterp_course.patching import patch
 from mechinterp_course.refutation import break_circuit
@@ -18,16 +15,6 @@ from mechinterp_course.worlds.tokens import repeated_tokens
 
 torch.set_num_threads(1)
 KINDS = ("resample", "mean", "zero")
-
-
-@cache
-def two_pairs():
-    """The chapter's own function."""
-    names: dict[str, object] = {}
-    for cell in load_chapter(course_root(), "ch04_path_patching").cells:
-        if cell.role == "given":
-            exec(cell.text, names)
-    return names["two_pairs"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +25,7 @@ def model():
 @pytest.fixture(scope="module")
 def texts(model):
     """Clean and corrupted prompts, right and wrong words."""
-    return two_pairs()(model.cfg.d_vocab, 16, model.tokenizer.bos_token_id, seed=0)
+    return two_pairs(model.cfg.d_vocab, 16, model.tokenizer.bos_token_id, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +50,15 @@ def order(model, texts):
     """All heads, the one missed most first, by removal under resampling."""
     few = [each[:8] for each in texts]
     return elimination_order(model, *few[:2], LogitDifference(*few[2:]))
+
+
+def test_the_three_heads_cost_most_alone_and_all_single_costs_exceed_the_whole(model, texts, circuit, noised):
+    metric = LogitDifference(*texts[2:])
+    whole = (metric(model(texts[0])) - metric(model(texts[1]))).item()
+    three = (-noised).flatten().argsort(descending=True)[:3].tolist()
+    assert sorted(divmod(place, model.cfg.n_heads) for place in three) == sorted(circuit)
+    total, drawn = -noised.sum().item(), -sum(noised[head].item() for head in circuit)
+    assert total > 1.3 * whole and total - drawn < 0.2 * whole
 
 
 def test_at_most_a_fifth_of_the_heads_keep_85_percent_resampled_and_random_ones_keep_little(
@@ -125,7 +121,7 @@ def test_outside_the_circuit_no_head_matters_much_on_average_and_one_does_on_a_l
     others = [head for head in others if head not in circuit]
     usual = min(-noised[head].item() for head in circuit[1:])
     assert max(-noised[head].item() for head in others) < 0.2 * usual
-    clean, corrupted, *answers = two_pairs()(model.cfg.d_vocab, 32, model.tokenizer.bos_token_id, seed=0)
+    clean, corrupted, *answers = two_pairs(model.cfg.d_vocab, 32, model.tokenizer.bos_token_id, seed=0)
     largest = 0.0
     for row in range(32):
         one = [each[row : row + 1] for each in (corrupted, clean)]
