@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mechinterp_course.half_precision import fast_products
+
 Images = Float[Tensor, "batch channel row column"]
 
 COLOUR_SQRT = ((0.56, 0.41, 0.18), (0.59, -0.04, -0.42), (0.57, -0.36, 0.26))
@@ -84,7 +86,7 @@ def render_channels(
     with stopping_at(model.get_submodule(layer)) as run:
         for _ in range(steps):
             seen = jittered(pixels_of(spectrum, size), generator)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with fast_products():
                 activation = run(model, (seen - mean) / std)
             optimizer.zero_grad()
             excitement = functional.leaky_relu(activation.float(), 0.1).mean(dim=(2, 3))

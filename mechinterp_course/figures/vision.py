@@ -22,6 +22,7 @@ from mechinterp_course.figures.selectivity import (
     responses,
     variance_explained,
 )
+from mechinterp_course.half_precision import fast_products
 from mechinterp_course.making.adversary import worst_nearby
 from mechinterp_course.models import load_vision_model
 from mechinterp_course.worlds import images
@@ -102,7 +103,7 @@ def attack(model: "ResNet", batch: Batch, seed: int, radius: float = RADIUS, ste
     """Return the pictures, each changed by at most `radius` (L2, [0, 1] pixels) so that the model errs."""
 
     def loss(pixels: Images) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with fast_products():
             logits = model(normalized(model, pixels))
         return functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from mechinterp_course.catalogue import embedded
 from mechinterp_course.errors import CourseError
+from mechinterp_course.half_precision import cpu_has_bf16
 from mechinterp_course.language_models import load_language_model
 from mechinterp_course.making.dictionary_folder import write_figures
 from mechinterp_course.making.dictionary_recipes import (
@@ -98,7 +99,7 @@ def new_trainer(
         lr_warm_up_steps=min(recipe.warmup, steps // 10),
         lr_decay_steps=round(recipe.falling * steps),
         dead_feature_window=TEMPORARY_DEAD,
-        autocast=True,
+        autocast=cpu_has_bf16(),
     )
     trainer = SAETrainer(config, sae, data_provider=iter(()))  # `continue_training` hands it each batch
     norm = drawn(seen, SCALED_ON, seed).norm(dim=-1).mean().item()

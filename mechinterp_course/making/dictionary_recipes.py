@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from mechinterp_course.catalogue import embedded
 from mechinterp_course.errors import CourseError
+from mechinterp_course.half_precision import fast_products
 from mechinterp_course.language_models import bridge_from
 from mechinterp_course.making.recipes import untrained_model
 from mechinterp_course.making.rows import repeat_row, text_row
@@ -106,7 +107,7 @@ def activations(
     found = []
     tokens = rows_of(model.tokenizer.backend_tokenizer, recipe, seed, rows).to(model.cfg.device)
     for part in tokens.split(TOGETHER):
-        with torch.autocast(part.device.type, dtype=torch.bfloat16):
+        with fast_products(part.device):
             _, cache = model.run_with_cache(part, names_filter=recipe.hook, stop_at_layer=layer + 1)
         found.append(cache[recipe.hook].flatten(end_dim=-2).half())
     return torch.cat(found)

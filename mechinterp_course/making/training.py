@@ -16,6 +16,7 @@ from transformers import GPT2LMHeadModel
 
 from mechinterp_course.compression import save_compressed
 from mechinterp_course.errors import CourseError
+from mechinterp_course.half_precision import fast_products
 from mechinterp_course.making.checkpoints import (
     CHECKPOINT,
     CHECKPOINT_EVERY,
@@ -50,13 +51,13 @@ def new_run(recipe: Recipe, tokenizer: Tokenizer, seed: int) -> Run:
 def train_step(run: Run, recipe: Recipe, rows: Rows, steps: int) -> float:
     """Take one optimizer step on `rows` and return the weighted loss before it, in nats per token.
 
-    Matrix products are in bf16, weights and sums in fp32: where a CPU has instructions for it, a step takes
+    Where a CPU has instructions for it, matrix products are in bf16, weights and sums in fp32: a step takes
     less than half the time, and the loss falls as it does in fp32.
     """
     for group in run.optimizer.param_groups:
         group["lr"] = recipe.rate(run.step, steps)
     guided = recipe.guided(run.step)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with fast_products():
         output = run.model(input_ids=rows.tokens, output_attentions=guided)
     loss = weighted_loss(output.logits.float(), rows)
     aim = loss + recipe.guide.loss(output.attentions, rows.matches, run.step) if guided else loss

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from mechinterp_course.compression import load_weights
 from mechinterp_course.errors import CourseError
+from mechinterp_course.half_precision import fast_products
 from mechinterp_course.language_models import gpt2_from_weights
 from mechinterp_course.layout import embedded_data
 from mechinterp_course.making.checkpoints import (
@@ -151,7 +152,7 @@ def changed_base(base: Path, recipe: VariantRecipe, seed: int) -> tuple[nn.Modul
 
 def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, rows: Rows) -> float:
     """Take one optimizer step and return the weighted loss before it, in nats per token."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with fast_products():
         logits = model(input_ids=rows.tokens).logits
     loss = weighted_loss(logits.float(), rows)
     optimizer.zero_grad()

@@ -20,6 +20,7 @@ from torchvision.models import ResNet, resnet18
 from mechinterp_course import catalogue
 from mechinterp_course.errors import CourseError
 from mechinterp_course.figures.judge import JUDGE_FILE
+from mechinterp_course.half_precision import fast_products
 from mechinterp_course.making.adversary import worst_nearby
 from mechinterp_course.making.checkpoints import CHECKPOINT, CHECKPOINT_EVERY
 from mechinterp_course.making.progress import OnStep, batch_seed, interrupt_between_steps, progress_bar
@@ -89,7 +90,7 @@ def task_loss(
     run: VisionRun, recipe: VisionRecipe, pixels: Images, truth: Truth
 ) -> tuple[Float[Tensor, ""], Features]:
     """Return the cross-entropy of class and heads, in nats, and the features that they read."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with fast_products():
         logits, features = read(run.model, pixels)
         loss = functional.cross_entropy(logits.float(), truth.labels, ignore_index=-1)
         return loss + recipe.heads * run.heads.loss(features, truth), features

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mechinterp_course.figures.judge import FACTORS, JUDGE_FILE, Judge
+from mechinterp_course.half_precision import fast_products
 from mechinterp_course.worlds import images
 from mechinterp_course.worlds.images import Sample
 
@@ -30,7 +31,7 @@ def train_judge(seed: int = 0, steps: int = STEPS) -> Judge:
     for step in range(steps):
         samples = drawn(seed, step)
         pixels = recoloured(torch.stack([sample.image for sample in samples]))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with fast_products():
             logits = judge(pixels).float()
         loss = functional.binary_cross_entropy_with_logits(logits, shown(samples))
         optimizer.zero_grad()
