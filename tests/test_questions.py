@@ -1,5 +1,7 @@
 """An answer that nobody foresaw is called again beside the reference, and what is said of it holds."""
 
+from threading import Thread
+
 import pytest
 import torch
 
@@ -167,6 +169,21 @@ def test_it_says_what_a_hook_puts_where(answer, words):
     model, tokens = load_language_model("course-attn-2l"), torch.arange(14).view(2, 7)
     call = [model, tokens, 1, 2, "mean"]
     assert words in " ".join(differences(edits(answer, call), edits(ablate_head, call)))
+
+
+def test_hooks_that_another_thread_sets_on_its_own_model_are_not_noted():
+    model, others = (load_language_model("course-attn-2l") for _ in range(2))
+    tokens = torch.arange(14).view(2, 7)
+
+    def answer(*call):
+        thread = Thread(target=ablate_head, args=(others, tokens, 0, 0))
+        thread.start()
+        thread.join()
+        return ablate_head(*call)
+
+    call = [model, tokens, 1, 2, "mean"]
+    assert edits(answer, call) == edits(ablate_head, call)
+    assert not any("add_hook" in vars(point) for point in model.hook_dict.values())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ parameters allow. What is withheld raises; what returns the reference's result o
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice, permutations
 
 from autograder.certification.subject import Checks, Subject
@@ -21,6 +22,7 @@ CALLS = 3  # argument lists on which a function must agree
 ORDERS = 12  # ways in which arguments are chosen and ordered, for one function
 LEAST_SECONDS = 0.5  # of computing for one call; at least as long as the checks take with the reference
 TELLING = 2  # how many different results the calls must have for agreement to tell anything
+CONFIRMING = 24  # further argument lists: a yes or a no is right by chance each second time
 
 FINDER = '''
 def find_library():
@@ -84,6 +86,7 @@ def giveaways(bench: Bench, seed: int, orders: int = ORDERS) -> Giveaways:
     """Call everything that a student of this exercise can reach in the library, in so many ways each."""
     started = time.process_time()
     known = known_calls(bench.subject, bench.checks, seed)
+    more = cache(lambda: known_calls(bench.subject, bench.checks, seed + 1, CONFIRMING))
     limit = max(LEAST_SECONDS, time.process_time() - started)
     called, found = 0, []
     with bench.student(FINDER) as student:
@@ -92,18 +95,20 @@ def giveaways(bench: Bench, seed: int, orders: int = ORDERS) -> Giveaways:
             called += 1
             for places in islice(_orders(len(known[0].arguments), least, most), orders):
                 answers = _returns(student, (module, name), places, known, limit)
+                if answers:
+                    answers = _returns(student, (module, name), places, more(), limit)
                 if answers is not False:
                     found += [_call(module, name, places)] if answers else []
                     break
     return Giveaways(called, tuple(found))
 
 
-def known_calls(subject: Subject, checks: Checks, seed: int) -> list[Known]:
-    """Return some calls that the checks make, with results that are not all alike."""
+def known_calls(subject: Subject, checks: Checks, seed: int, count: int = CALLS) -> list[Known]:
+    """Return `count` calls that the checks make, with results that are not all alike."""
     calls: list[Known] = []
     names = subject.solved()
     names[subject.name] = _noting(subject.reference(), calls)
-    while len(calls) < CALLS or _count_different(calls) < TELLING:
+    while len(calls) < count or _count_different(calls) < TELLING:
         before = len(calls)
         for check in checks.functions:
             try_here(subject, checks, names, check, seed)
@@ -111,7 +116,7 @@ def known_calls(subject: Subject, checks: Checks, seed: int) -> list[Known]:
             raise ValueError(f"no check of {subject.name} calls it")
         seed += 1
     first = [calls[0], *(each for each in calls if not alike(each.result, calls[0].result))]
-    return [*first[:TELLING], *calls][:CALLS]
+    return [*first[:TELLING], *calls][:count]
 
 
 def _noting(function, calls: list[Known]):

@@ -16,7 +16,7 @@ from autograder.certification.keys import combined
 from autograder.certification.mutants import MOST, Mutant, mutants
 from autograder.certification.subject import Checks, Subject
 from autograder.certification.tolerances import MARGIN, Comparison, widest
-from autograder.certification.trials import Run, try_here
+from autograder.certification.trials import Run, threads, try_here
 from mechinterp_course.checking.recognition import same_transcript
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ RESTS_ON = {
     "giveaways": (*VERDICT, "room", "giveaways"),
 }
 CHUNK = 10  # seeds of one unit
+THREADS = (1, 2)  # of torch, with which right answers are compared; the grader has one
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ def right(m: Measurement) -> dict:
 
 
 def _right(m: Measurement, answer: Callable, seed: int) -> dict:
-    runs = _all_checks(m, answer, seed)
+    """Run a right answer as the grader does, and on other threads: sums in another order are right too."""
+    runs = []
+    for count in THREADS:
+        with threads(count):
+            runs += _all_checks(m, answer, seed)
     return {"why": next(filter(None, map(_why, runs)), None), "comparisons": _comparisons(runs)}
 
 

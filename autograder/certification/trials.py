@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
+
 from autograder.cells import Cell
 from autograder.certification.subject import Checks, Subject
 from autograder.certification.tolerances import Comparison, margin
@@ -70,6 +72,17 @@ def try_here(subject: Subject, checks: Checks, names: dict, check: str, seed: in
         outcome = evaluate(checks.functions[check], student, draw)
     seconds = time.perf_counter() - started
     return Run(check, outcome, seconds, checks.recorder.taken(), student.transcript)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch have so many threads meanwhile; each number of them adds up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass

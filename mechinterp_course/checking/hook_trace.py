@@ -24,7 +24,7 @@ def edits(function: Callable, arguments: list[object]) -> list[dict[str, object]
     """
     trace = Trace()
     forget_hooks(arguments)
-    with trace.watching():
+    with trace.watching(arguments):
         try:
             function(*arguments)
         except Exception as error:
@@ -33,6 +33,11 @@ def edits(function: Callable, arguments: list[object]) -> list[dict[str, object]
             )
     forget_hooks(arguments)
     return [*trace.found, {"point": "", "places": [], "sizes": [], "how": "", "hooks": trace.called}]
+
+
+def hook_points(value: object) -> list[object]:
+    """Return TransformerLens' hook points of a model, each once; none of anything else."""
+    return list({id(point): point for point in getattr(value, "hook_dict", {}).values()}.values())
 
 
 class Trace:
@@ -44,21 +49,23 @@ class Trace:
         self.called = 0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch every hook that is set meanwhile on one of TransformerLens' hook points."""
-        from transformer_lens.hook_points import HookPoint
-
-        original = HookPoint.add_hook
-
-        def add_hook(point: object, hook: Callable, *args: object, **kwargs: object) -> object:
-            asked = (kwargs.get("alias_names") or [""])[-1]  # as the answer calls the point
-            return original(point, self._watched(hook, str(asked)), *args, **kwargs)
-
-        HookPoint.add_hook = add_hook
+    def watching(self, arguments: list[object]) -> Iterator[None]:
+        """Watch every hook that is set meanwhile on a model among `arguments`, and on no other thread's."""
+        points = [point for value in arguments for point in hook_points(value)]
+        for point in points:
+            point.add_hook = self._noticed(point.add_hook)
         try:
             yield
         finally:
-            HookPoint.add_hook = original
+            for point in points:
+                del point.add_hook
+
+    def _noticed(self, add_hook: Callable) -> Callable:
+        def noticed(hook: Callable, *args: object, **kwargs: object) -> object:
+            asked = (kwargs.get("alias_names") or [""])[-1]  # as the answer calls the point
+            return add_hook(self._watched(hook, str(asked)), *args, **kwargs)
+
+        return noticed
 
     def _watched(self, function: Callable, asked: str) -> Callable:
         def watched(value: object, hook: object) -> object:
