@@ -1,4 +1,4 @@
-"""Checks of solutions/ch13_circuit_evidence/chapter.py, version fd25eb9aa998.
+"""Checks of solutions/ch13_circuit_evidence/chapter.py, version 7b71c2240912.
 
 Written by `python -m mechinterp_course.authoring ch13_circuit_evidence`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "fd25eb9aa998", "source": "solutions/ch13_circuit_evidence/chapter.py"}
+#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "7b71c2240912", "source": "solutions/ch13_circuit_evidence/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch13_circuit_evidence`, version `fd25eb9aa998`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
+*Chapter `ch13_circuit_evidence`, version `7b71c2240912`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
 """
 
 # %% [markdown]
@@ -88,7 +88,7 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 The two texts again, and what the model says after each. The last word has come before; what came after it then? In the
-second text, two earlier words have changed places, and with them the answer. Below stands the mean logit difference of 32
+second text, two earlier words have changed places, and with them the answer. Under them, the mean logit difference of 32
 such pairs, in both always the word that is right in the clean text minus the other.
 
 Then *noising*: each head's `z` was put into the clean run from the corrupted one, one head at a time. The three heads that

@@ -69,7 +69,7 @@ print(f"the three whose noising costs most: {named(three)}")
 
 # %% [markdown]
 r"""The two texts again, and what the model says after each. The last word has come before; what came after it then? In the
-second text, two earlier words have changed places, and with them the answer. Below stands the mean logit difference of 32
+second text, two earlier words have changed places, and with them the answer. Under them, the mean logit difference of 32
 such pairs, in both always the word that is right in the clean text minus the other.
 
 Then *noising*: each head's `z` was put into the clean run from the corrupted one, one head at a time. The three heads that
