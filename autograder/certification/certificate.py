@@ -139,12 +139,24 @@ def _survivor(mutant: dict) -> str:
 
 
 def _tolerances(facts: dict) -> list[dict]:
-    """Return the rows of `tolerances.derivation` by check, over all right answers and seeds."""
-    seen: dict[str, list[Comparison]] = {}
+    """Return the rows of `tolerances.derivation`, over all right answers and seeds, with their `checks`.
+
+    One tolerance serves all checks of an exercise that compare the same kind of value: what counts is how
+    far apart right answers come in the worst of them.
+    """
+    met: dict[Comparison, set[str]] = {}
     for section in ("right", "seeds"):
         for check, rows in facts[section]["comparisons"].items():
-            seen.setdefault(check, []).extend(Comparison(**row) for row in rows)
-    return [{"check": check} | row for check, met in seen.items() for row in derivation(met)]
+            for row in rows:
+                met.setdefault(Comparison(**row), set()).add(check)
+    return [
+        {"checks": sorted({check for each in met if _same(each, row) for check in met[each]})} | row
+        for row in derivation(met)
+    ]
+
+
+def _same(met: Comparison, row: dict) -> bool:
+    return (met.rtol, met.atol) == (row["rtol"], row["atol"])
 
 
 def _with_problems(told: Summary, errors: list[str]) -> Summary:
@@ -155,7 +167,9 @@ def _with_problems(told: Summary, errors: list[str]) -> Summary:
     problems += [f"the library gives the answer away: {each}" for each in told.giveaways]
     problems += [f"a check itself broke on a mutant: {each}" for each in errors]
     problems += [
-        f"the tolerance of {row['check']}: {row['problem']}" for row in told.tolerances if row["problem"]
+        f"the tolerance of {', '.join(row['checks'])}: {row['problem']}"
+        for row in told.tolerances
+        if row["problem"]
     ]
     if told.mutants < LEAST:
         problems.append(f"only {told.mutants} mutants, of at least {LEAST}")

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch03_induction_heads/chapter.py, version 3b6939447e79.
+"""Checks of solutions/ch03_induction_heads/chapter.py, version b4486256ab7e.
 
 Written by `python -m mechinterp_course.authoring ch03_induction_heads`: edit the source instead.
 """
@@ -330,7 +330,7 @@ def rank_heads_by_effect__agrees_with_the_reference(student, draw):
     expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
     effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
     by_head = (model.cfg.n_layers, model.cfg.n_heads)
-    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-5)
     expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
 
 

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "3b6939447e79", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "b4486256ab7e", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `3b6939447e79`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `b4486256ab7e`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -1217,7 +1217,7 @@ def check_agrees_with_the_reference(student, draw):
     expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
     effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
     by_head = (model.cfg.n_layers, model.cfg.n_heads)
-    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-4)
+    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-5)
     expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
 
 

@@ -104,16 +104,15 @@ def _survivors(told: dict[str, dict]) -> str:
 
 
 def _tolerances(told: dict[str, dict]) -> str:
-    rows = [
-        (
-            f"`{name}`", f"`{row['check']}`", f"{row['rtol']:g}", f"{row['atol']:g}", row["by"],
-            f"{row['gap']:.1e}", f"{row['closest']:.2f}",
-        )
-        for name, each in told.items()
-        for row in each["tolerances"]
-    ]  # fmt: skip
-    headings = ("exercise", "check", "rtol", "atol", "from", "worst gap", "share of the tolerance")
+    rows = [(f"`{name}`", *_tolerance(row)) for name, each in told.items() for row in each["tolerances"]]
+    headings = ("exercise", "checks", "rtol", "atol", "from", "worst gap", "share of the tolerance")
     return _table(headings, rows) if rows else "No check compares numbers."
+
+
+def _tolerance(row: dict) -> tuple[str, ...]:
+    checks = ", ".join(f"`{check}`" for check in row["checks"])
+    bounds = f"{row['rtol']:g}", f"{row['atol']:g}"
+    return checks, *bounds, row["by"], f"{row['gap']:.1e}", f"{row['closest']:.2f}"
 
 
 def _giveaways(told: dict[str, dict]) -> str:

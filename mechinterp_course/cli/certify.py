@@ -96,7 +96,7 @@ def _row(each: "Summary") -> tuple:
 
 def _tolerance(row: dict) -> str:
     return (
-        f"of {row['check']}: rtol {row['rtol']:g}, atol {row['atol']:g}, by {row['by']}; "
+        f"of {', '.join(row['checks'])}: rtol {row['rtol']:g}, atol {row['atol']:g}, by {row['by']}; "
         f"right answers differ by {row['gap']:.2g}, {row['closest']:.2g} of it"
     )
 

@@ -23,13 +23,13 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def demo(out: Out = Path("mechinterp-demo"), as_json: Json = False) -> int:
-    """Grade three sample submissions: right, mistaken, and broken."""
+    """Grade three sample submissions: right, mistaken, and broken; the same report each time."""
     from importlib.resources import as_file, files
 
     jobs = min(3, os.cpu_count() or 1)
     with as_file(files("autograder") / "demo") as samples:
         submissions = sorted(path for path in samples.iterdir() if path.is_dir() and path.name[0] not in "._")
-        return _grade(submissions, out, as_json, jobs=jobs, allow_weak_isolation=True)
+        return _grade(submissions, out, as_json, seed=0, jobs=jobs, allow_weak_isolation=True)
 
 
 def grade(
