@@ -16,7 +16,7 @@ from autograder.certification.tolerances import MARGIN, Comparison, derivation
 from autograder.results import versions, write_json
 from mechinterp_course.errors import CourseError
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "certificate.json"
 LEAST_SCORE = 0.97
 
