@@ -18,6 +18,7 @@ from autograder.certification.subject import Checks, find_subjects
 from autograder.certification.tolerances import Comparison, compared, derivation, margin
 from autograder.withhold import write_library
 from mechinterp_course.authoring.refresh import refresh, stale
+from mechinterp_course.checking.draw import Draw
 from mechinterp_course.cli import run
 from mechinterp_course.errors import CourseError
 
@@ -325,6 +326,21 @@ def test_the_mistakes_of_another_exercise_change_nothing(course):
     path = course / "solutions" / SLUG / "mistakes.py"
     path.write_text(path.read_text().replace("def flaky__per_row", "def flaky__by_row"))
     assert measurement(course, "sound").parts == before
+
+
+def test_of_a_class_only_private_methods_and_those_called_by_name_count():
+    """So that a new way to draw leaves the certificates of exercises that never use it as they are."""
+    code = keys._said(Draw, {"integer", "draw"})
+    assert "def integer" in code and "def _generator" in code and "def __init__" in code
+    assert "def attention_patterns" not in code and "def language_model" not in code
+
+
+def test_another_draw_in_a_check_counts_as_another_library(course):
+    before = measurement(course, "sound").parts
+    path = course / "solutions" / SLUG / "chapter.py"
+    path.write_text(path.read_text().replace("draw.repeat_patterns(count=3)", "[draw.normal(2, 3)]"))
+    after = measurement(course, "sound").parts
+    assert {part for part in before if before[part] != after[part]} == {"checks", "library"}
 
 
 def test_a_changed_domain_makes_only_the_mutants_out_of_date(course):

@@ -1,7 +1,8 @@
 """Hashes of what a certificate rests on, part by part, so that it says which of its sections are out of date.
 
 Code counts by what it says: comments, docstrings and layout make no difference, except in the exercise's own
-cells. Of the library only those functions count that the checks, the reference and the mistakes reach.
+cells. Of the library only those functions count that the checks, the reference and the mistakes reach, and of
+a class only what is private and the methods that some function reached calls by name.
 """
 
 import ast
@@ -9,7 +10,7 @@ import hashlib
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
 from autograder.certification import equivalence, giveaways, mutants, operators, tolerances
@@ -49,8 +50,8 @@ def parts(subject: Subject, checks: Checks) -> dict[str, str]:
         "solution": _digest([*subject.needed, subject.solution]),
         "stub": _digest([subject.exercise.stub]),
         "checks": _digest([*subject.given, *sources]),
-        "library": _digest(map(_said, _reached([subject.reference(), *checks.functions.values(), *ALWAYS]))),
-        "recognition": _digest(map(_said, _reached([same_transcript]))),
+        "library": _reached([subject.reference(), *checks.functions.values(), *ALWAYS]),
+        "recognition": _reached([same_transcript]),
         "room": _digest([*subject.graded.forbid, *_names_in_library(set(subject.graded.withhold))]),
         "models": _digest(map(_file_digest, _model_files(" ".join([*subject.given, *sources])))),
     }
@@ -70,9 +71,20 @@ def _digest(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
-def _said(thing: object) -> str:
-    """Return the code of a function, class or module, without docstrings and layout."""
-    return _without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+def _said(thing: object, called: Set[str] | None = None) -> str:
+    """Return the code of a function, class or module, without docstrings and layout.
+
+    With `called`, public methods of other names are left out of a class.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    if called is not None and inspect.isclass(thing):
+        body = tree.body[0].body
+        body[:] = [node for node in body if not _is_uncalled(getattr(node, "name", "_"), called)]
+    return _without_docstrings(tree)
+
+
+def _is_uncalled(name: str, called: Set[str]) -> bool:
+    return not name.startswith("_") and name not in called
 
 
 def _without_docstrings(tree: ast.AST) -> str:
@@ -91,35 +103,36 @@ def _is_docstring(node: ast.AST) -> bool:
     )
 
 
-def _reached(functions: Iterable[Callable]) -> list[object]:
-    """Return the library's functions and classes that some functions reach, in order of their names."""
-    waiting = list(functions)
-    found = {f"{each.__module__}.{each.__qualname__}": each for each in waiting if _is_ours(each)}
-    while waiting:
-        thing = waiting.pop()
-        for other in _mentioned(thing):
-            name = f"{other.__module__}.{other.__qualname__}"
-            if name not in found:
-                found[name] = other
-                waiting.append(other)
-    return [found[name] for name in sorted(found)]
+def _reached(functions: Iterable[Callable]) -> str:
+    """Return the hash of the library's functions and classes that some functions reach, by name."""
+    found, called = dict.fromkeys(functions), set()
+    while True:
+        size = len(found), len(called)
+        for function in [one for thing in found for one in _functions(thing, called)]:
+            called |= _names(function.__code__)
+            found |= dict.fromkeys(_mentioned(function))
+        if size == (len(found), len(called)):
+            ours = sorted(filter(_is_ours, found), key=lambda thing: (thing.__module__, thing.__qualname__))
+            return _digest(_said(thing, called) for thing in ours)
 
 
-def _mentioned(thing: object) -> Iterable[object]:
-    """Yield what of the library a function, or a class's methods, names."""
-    functions = [thing] if inspect.isfunction(thing) else _methods(thing)
-    for function in functions:
-        names = _names(function.__code__)
-        for name in names & function.__globals__.keys():
-            value = function.__globals__[name]
-            if isinstance(value, types.ModuleType) and value.__name__.startswith(OURS):
-                yield from filter(_is_ours, (getattr(value, each, None) for each in sorted(names)))
-            elif _is_ours(value):
-                yield value
+def _functions(thing: object, called: Set[str]) -> list[types.FunctionType]:
+    """Return a function, or the methods of a class that are private or called."""
+    if inspect.isfunction(thing):
+        return [thing]
+    methods = [value for value in vars(thing).values() if inspect.isfunction(value)]
+    return [method for method in methods if not _is_uncalled(method.__name__, called)]
 
 
-def _methods(thing: object) -> list[types.FunctionType]:
-    return [value for value in vars(thing).values() if inspect.isfunction(value)]
+def _mentioned(function: types.FunctionType) -> Iterable[object]:
+    """Yield what of the library a function names."""
+    names = _names(function.__code__)
+    for name in sorted(names & function.__globals__.keys()):
+        value = function.__globals__[name]
+        if isinstance(value, types.ModuleType) and value.__name__.startswith(OURS):
+            yield from filter(_is_ours, (getattr(value, each, None) for each in sorted(names)))
+        elif _is_ours(value):
+            yield value
 
 
 def _names(code: types.CodeType) -> set[str]:
