@@ -121,11 +121,18 @@ class WarmDraw(Draw):
         return child
 
     def language_model(self, name: str = "course-gpt2") -> Any:
+        return self._lent(name, self.head_order, super().language_model)
+
+    def vision_model(self, name: str = "course-resnet18") -> Any:
+        return self._lent(name, self.channel_seed, super().vision_model)
+
+    def _lent(self, name: str, order: Callable[[str], object], load: Callable[[str], Any]) -> Any:
+        """Return this draw's one model of that name, from the shelf if it is there in this draw's order."""
         if name not in self._models:
-            key = f"{name} {self.device} {self.head_order(name)}"
+            key = f"{name} {self.device} {order(name)}"
             shelved = self._shelf.pop(key)
             if shelved is None:
-                model = super().language_model(name)
+                model = load(name)
                 shelved = model, fingerprint(model)
             self._models[name], self._marks[name] = shelved[0], (key, shelved[1])
         return self._models[name]
@@ -194,6 +201,9 @@ def _feed_model(digest: Any, model: nn.Module) -> None:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)} {weight.requires_grad}\0".encode())
         bits = weight.detach().contiguous()
         bits = bits.view(torch.int32) if bits.dtype == torch.float32 else bits
+        bits = (
+            bits.flatten(1) if bits.dim() > 3 else bits
+        )  # a convolution's small axes would leave much to hash
         if bits.dim() < 2 or bits.numel() < 4096:
             digest.update(_raw(bits))
         else:

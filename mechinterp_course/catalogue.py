@@ -25,13 +25,15 @@ NOT_PARAMETERS = ("|row_scale", ".running_mean", ".running_var", ".num_batches_t
 class ModelSpec:
     """All that is needed to load a model again: `load_again(**asdict(spec))`.
 
-    `head_order` and `step` (a checkpoint of the ladder) are of language models, `hook` is of dictionaries.
+    `head_order` and `step` (a checkpoint of the ladder) are of language models, `hook` is of dictionaries,
+    `channel_seed` of vision models.
     """
 
     name: str
     head_order: HeadOrder | None = None
     step: int | None = None
     hook: str | None = None
+    channel_seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def load_again(
     head_order: Sequence[Sequence[int]] | None = None,
     step: int | None = None,
     hook: str | None = None,
+    channel_seed: int | None = None,
     device: str = "cpu",
 ) -> "nn.Module":
     """Return the model that a `course_spec` describes, whatever its kind: `load_again(**asdict(spec))`.
@@ -49,7 +50,7 @@ def load_again(
     entry = catalogue.find(name)
     kind = entry.kind if entry else "language"
     if kind == "vision":
-        return load_vision_model(name, device)
+        return load_vision_model(name, device, channel_seed)
     if kind == "dictionary":
         return load_sae(name, hook, device)
     return load_language_model(name, device, head_order, step)

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def load_vision_model(name: str = "course-resnet18", device: str = "cpu") -> "ResNet":
+def load_vision_model(
+    name: str = "course-resnet18", device: str = "cpu", channel_seed: int | None = None
+) -> "ResNet":
     """Return torchvision's ResNet-18 with the weights of that name: fp32, in eval mode, frozen.
 
     "course-resnet18" and "course-resnet18-robust" are embedded; "resnet18" is ImageNet's, downloaded if it
     is not in torch's cache. Images are [batch, 3, height, width] in [0, 1], less `model.mean` and divided by
-    `model.std` for each channel; `model.classes` names the logits. `model.course_spec` says how to load the
-    same model again.
+    `model.std` for each channel; `model.classes` names the logits. With a `channel_seed`, hidden channels
+    have other numbers, drawn from it (`channel_order.channel_orders`); the function stays the same.
+    `model.course_spec` says how to load the same model again.
 
     Raises CourseError when there is no such vision model or its weights can't be had.
     """
@@ -37,7 +40,11 @@ def load_vision_model(name: str = "course-resnet18", device: str = "cpu") -> "Re
         model = load_vision_folder(entry.path)
     else:
         model = _imagenet_resnet18()
-    model.course_spec = ModelSpec(name)
+    if channel_seed is not None:
+        from mechinterp_course.channel_order import reorder_channels
+
+        reorder_channels(model, channel_seed)
+    model.course_spec = ModelSpec(name, channel_seed=channel_seed)
     return model.to(device)
 
 

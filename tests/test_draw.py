@@ -21,6 +21,9 @@ EVERYTHING = {
     "attention_patterns": lambda draw: draw.attention_patterns(),
     "repeat_patterns": lambda draw: draw.repeat_patterns(),
     "head_order": lambda draw: draw.head_order("course-gpt2"),
+    "channel_seed": lambda draw: draw.channel_seed("course-resnet18"),
+    "image_seeds": lambda draw: draw.image_seeds(3),
+    "images": lambda draw: draw.images(2),
 }
 
 
@@ -137,3 +140,24 @@ def test_one_draw_gives_one_model_for_each_name_with_its_heads_permuted(monkeypa
     assert draw.restart().language_model() == model
     assert draw.restart().language_model() is not model
     assert draw.fork("another").language_model()[2] != model[2]
+
+
+def test_one_draw_gives_one_vision_model_for_each_name_with_its_channels_in_another_order(monkeypatch):
+    models = pytest.importorskip("mechinterp_course.models")
+    monkeypatch.setattr(
+        models, "load_vision_model", lambda name, device, channel_seed: [name, device, channel_seed]
+    )
+    draw = Draw(4)
+    model = draw.vision_model()
+    assert model == ["course-resnet18", "cpu", draw.channel_seed("course-resnet18")]
+    assert draw.vision_model() is model
+    assert draw.restart().vision_model() == model
+    assert draw.restart().vision_model() is not model
+    assert len({each.channel_seed("course-resnet18") for each in (draw, draw.fork("a"), draw.fork("b"))}) == 3
+    assert draw.vision_model("course-resnet18-robust")[2] != model[2]
+
+
+def test_images_are_pictures_of_seeds_that_training_never_draws():
+    images, seeds = Draw(2).images(3), Draw(2).image_seeds(3)
+    assert images.shape == (3, 3, 64, 64) and 0 <= images.min() < images.max() <= 1
+    assert min(seeds) >= 2**52 and len(set(seeds)) == 3

@@ -151,10 +151,31 @@ def test_a_warm_draw_draws_what_a_draw_does():
     assert warm.language_model("course-positional").course_spec == (
         plain.language_model("course-positional").course_spec
     )
+    assert warm.vision_model().course_spec == plain.vision_model().course_spec
 
 
 def add_a_hook(m):
     m.blocks[0].hook_resid_pre.add_hook(lambda value, hook: value)
+
+
+VISION = {
+    "nothing": (lambda m: None, True),
+    "one weight of a convolution": (lambda m: m.layer2[0].conv1.weight.data[3, 2, 1].add_(1e-3), False),
+    "two channels swapped": (lambda m: swap_two_columns(m.layer1[0].conv2), False),
+    "a running mean": (lambda m: m.bn1.running_mean.add_(1e-3), False),
+    "a hook": (lambda m: m.layer1.register_forward_hook(lambda *_: None), False),
+}
+
+
+@pytest.mark.parametrize(("change", "lent"), VISION.values(), ids=VISION)
+def test_a_vision_model_is_lent_again_unless_it_was_changed(change, lent):
+    shelf, drawn = Memory(1 << 30), []
+    for _ in range(2):
+        draw = WarmDraw(3, "cpu", shelf)
+        drawn.append(draw.vision_model())
+        change(drawn[-1])
+        draw.give_back()
+    assert (drawn[0] is drawn[1]) == lent
 
 
 @pytest.mark.parametrize("change", [add_to_one_weight, add_a_hook])

@@ -10,6 +10,7 @@ from autograder.proxy import Clock, Desk, Remote, Student
 from autograder.room import RoomBroken
 from autograder.submission import Source
 from mechinterp_course.checking.comparison import expect_close
+from mechinterp_course.checking.draw import Draw
 from mechinterp_course.checking.verdict import CheckFailed, NotWritten, StudentFault
 from mechinterp_course.layout import PACKAGE
 from mechinterp_course.models import load_language_model
@@ -35,6 +36,18 @@ def double(x):
 
 def first_pattern(model, tokens):
     return model.run_with_cache(tokens)[1]["blocks.0.attn.hook_pattern"]
+
+def logits(model, images):
+    return model(images)
+
+def leave_a_hook(model):
+    model.layer3[1].bn2.register_forward_hook(lambda module, inputs, output: 0 * output)
+
+def train(model):
+    model.train()
+
+def know(model):
+    return [name for name in vars(model) if "spec" in name or "order" in name or "seed" in name]
 
 def needs_double(x):
     return double(x) + 1
@@ -158,6 +171,23 @@ def test_a_model_is_loaded_there_from_its_spec(student):
     tokens = torch.arange(12)[None]
     _, cache = model.run_with_cache(tokens)
     torch.testing.assert_close(student.first_pattern(model, tokens), cache["blocks.0.attn.hook_pattern"])
+
+
+def test_a_vision_model_with_moved_channels_is_loaded_there_and_does_not_tell_how_they_moved(student):
+    model, images = Draw(5).vision_model(), Draw(6).images(2)
+    torch.testing.assert_close(student.logits(model, images), model(images), rtol=1e-4, atol=1e-4)
+    assert student.know(model) == []
+
+
+def test_what_is_done_to_a_vision_model_there_is_seen_and_stays_there_until_the_next_check(student):
+    model, images = Draw(5).vision_model(), Draw(6).images(2)
+    student.train(model)
+    assert student.last.training_changed
+    student.leave_a_hook(model)
+    assert student.last.hooks_left == 1
+    assert not torch.allclose(student.logits(model, images), model(images), atol=0.1)
+    student.begin(0)
+    torch.testing.assert_close(student.logits(model, images), model(images), rtol=1e-4, atol=1e-4)
 
 
 def test_a_change_to_an_argument_is_reported_and_stays_there(student):

@@ -17,8 +17,10 @@ from mechinterp_course.layout import embedded_data
 from mechinterp_course.models import PROCESS_STATE
 
 if TYPE_CHECKING:
+    from torchvision.models import ResNet
     from transformer_lens.model_bridge import TransformerBridge
 
+UNSEEN_PICTURES = 2**52  # training and its judges draw their seeds below 2**50, figures a little above
 T = TypeVar("T")
 
 
@@ -126,6 +128,34 @@ class Draw:
         config = json.loads((embedded_data(name) / "config.json").read_text(encoding="utf-8"))
         source = Random(check_seed(self.origin, f"head order of {name}"))
         return tuple(_other_order(config["n_head"], source) for _ in range(config["n_layer"]))
+
+    def vision_model(self, name: str = "course-resnet18") -> "ResNet":
+        """Return an embedded ResNet whose hidden channels have other numbers: same function, other labels.
+
+        No channel keeps its number. The order is fixed by this draw's seed; one draw gives one object for
+        each name, and a fork gives another order.
+        """
+        if name not in self._models:
+            from mechinterp_course.models import load_vision_model
+
+            self._models[name] = load_vision_model(
+                name, device=self.device, channel_seed=self.channel_seed(name)
+            )
+        return self._models[name]
+
+    def channel_seed(self, name: str) -> int:
+        """Return the seed of this draw's order of an embedded ResNet's channels."""
+        return check_seed(self.origin, f"channel order of {name}")
+
+    def image_seeds(self, count: int) -> list[int]:
+        """Return seeds for `worlds.images`, of pictures that no training, judge or figure has used."""
+        return [UNSEEN_PICTURES + self._random.randrange(UNSEEN_PICTURES) for _ in range(count)]
+
+    def images(self, count: int) -> Float[Tensor, "batch 3 64 64"]:
+        """Return pictures of `worlds.images`, colours in [0, 1], of objects of random classes."""
+        from mechinterp_course.worlds import images
+
+        return images.batch(self.image_seeds(count)).images.to(self.device)
 
     def _pattern(self, length: int, single: bool) -> Float[Tensor, "batch head query key"]:
         head = self.integer(3, 5)
