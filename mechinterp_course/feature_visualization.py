@@ -1,12 +1,16 @@
-"""Pictures that excite a channel: activation maximization in the Fourier domain, many channels at once.
+"""Pictures that excite what one chooses: an objective climbed from a nearly gray picture.
 
-A picture is the inverse Fourier transform of what is optimized, so that all frequencies move at the same
-speed; its colours are decorrelated, and every step sees it shifted, turned and scaled a little (Olah et al.
-2017, "Feature Visualization").
+What is optimized are a picture's Fourier coefficients in decorrelated colours, and every step sees it
+shifted, turned and scaled a little (Olah et al. 2017, "Feature Visualization"). Only the part of the model
+below the deepest layer that the objective reads is run, and many pictures climb as one batch.
 """
 
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from math import pi
 
 import torch
@@ -14,52 +18,98 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mechinterp_course.half_precision import fast_products
+from mechinterp_course import objectives
+from mechinterp_course.image_parameterizations import (
+    WORLD_COLOURS,
+    FourierImage,
+    Parameterization,
+    colours_of,
+)
+from mechinterp_course.image_transformations import STANDARD
+from mechinterp_course.objectives import Objective, Seen
+from mechinterp_course.partial_runs import LEAK, Reading, reading
 
-Images = Float[Tensor, "batch channel row column"]
-
-COLOUR_SQRT = ((0.56, 0.41, 0.18), (0.59, -0.04, -0.42), (0.57, -0.36, 0.26))
-"""Columns along which the colours of `worlds.images` vary independently, as long as their deviation."""
-
-CONTRAST = 1.2
-"""Largest standard deviation of a picture's pixels, in logits."""
+Images = Float[Tensor, "picture 3 row column"]
+Transform = Callable[[Images, torch.Generator], Images]
+PATIENCE = 2  # seconds until a bar is shown
 
 
-class _Reached(Exception):
-    """The layer has been read: nothing after it needs to run."""
+@dataclass(frozen=True)
+class Rendering:
+    """Pictures in [0, 1], and how they were reached.
 
-
-@contextmanager
-def stopping_at(module: nn.Module) -> Iterator[Callable[[nn.Module, Images], Tensor]]:
-    """Yield a function that runs a model on pictures up to `module` and returns what that gives.
-
-    Of a block that ends in a ReLU it is the input of that ReLU, whose gradient does not vanish where the
-    channel is silent.
+    `record` holds each picture's objective at every step, as the model saw it then: moved. `frames` are the
+    pictures after the steps that were to be kept. `interrupted` says that Ctrl-C ended it before its last.
     """
-    seen: list[Tensor] = []
 
-    def keep_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0].clone())
+    pictures: Images
+    record: Float[Tensor, "step picture"]
+    frames: dict[int, Images] = field(default_factory=dict)
+    interrupted: bool = False
 
-    def stop(_: nn.Module, __: object, output: Tensor) -> None:
-        seen.append(output)
-        raise _Reached
+    @property
+    def steps(self) -> int:
+        """How many steps were done."""
+        return len(self.record)
 
-    def run(model: nn.Module, pixels: Images) -> Tensor:
-        seen.clear()
-        with suppress(_Reached):
-            model(pixels)
-        return seen[-2] if len(seen) > 1 else seen[-1]
 
-    last = module[-1] if isinstance(module, nn.Sequential) else module
-    hooks = [module.register_forward_hook(stop)]
-    if isinstance(getattr(last, "relu", None), nn.ReLU):
-        hooks.append(last.relu.register_forward_pre_hook(keep_input))
-    try:
-        yield run
-    finally:
-        for hook in hooks:
-            hook.remove()
+def render(
+    model: nn.Module,
+    objective: Objective | Sequence[Objective],
+    *,
+    steps: int = 256,
+    size: int = 64,
+    seed: int = 0,
+    batch: int = 1,
+    image: Parameterization | None = None,
+    transformations: Transform = STANDARD,
+    learning_rate: float = 0.05,
+    keep: Sequence[int] = (),
+    progress: bool | None = None,
+) -> Rendering:
+    """Return pictures that raise an objective, or each of several objectives, all made in one batch.
+
+    Each objective gets `batch` pictures, or as many as it asks for (`channels`), in the order of the
+    objectives; an objective never sees the pictures of another. `image` is what is optimized: unless given,
+    a `FourierImage` of `size` in the model's colours. `keep` names steps whose frames are kept.
+
+    The same seed makes the same pictures on one machine. The model is left as it was: no hook, no gradient,
+    its mode restored. Ctrl-C ends the climb, and what there is is returned. On a terminal a bar appears after
+    two seconds; `progress` True shows it at once, False never.
+
+    >>> edges = render(resnet, channels("layer1.0.conv1", [3, 17]), steps=128)
+    >>> edges.pictures.shape
+    torch.Size([2, 3, 64, 64])
+
+    Raises CourseError for a layer or a channel that the model doesn't have.
+    """
+    climb = _Climb.begin(objective, batch, transformations, seed)
+    image = image or FourierImage(size, colours_of(model))
+    device = next(model.parameters()).device
+    parameters = image.start(climb.count, climb.generator).to(device).requires_grad_()
+    optimizer = torch.optim.Adam([parameters], lr=learning_rate)
+    record, frames, interrupted = [], {}, False
+    with reading(model, climb.layers) as read:
+        try:
+            with _bar(steps, progress) as advance:
+                for step in range(steps):
+                    pixels = image.pixels(parameters)
+                    if step in keep:
+                        frames[step] = pixels.detach().clone()
+                    values = climb.values(read, pixels)
+                    (parameters.grad,) = torch.autograd.grad(-values.sum(), parameters)
+                    optimizer.step()
+                    record.append(values.detach())
+                    advance()
+        except KeyboardInterrupt:
+            interrupted = True
+            print(f"stopped: {len(record)} of {steps} steps are done", file=sys.stderr)
+    pictures = image.pixels(parameters.detach())
+    if steps in keep and not interrupted:
+        frames[steps] = pictures
+    return Rendering(
+        pictures, torch.stack(record) if record else pictures.new_zeros(0, climb.count), frames, interrupted
+    )
 
 
 def render_channels(
@@ -74,38 +124,13 @@ def render_channels(
     """Return one picture for each of `channels` of `layer` ("layer3.1"), in [0, 1], all made in one batch.
 
     Each picture raises the mean of its channel over all places; where the channel is silent, raising it
-    counts a tenth. `model` has `mean` and `std` as
-    `load_vision_model` gives them. The same seed makes the same pictures.
+    counts a tenth. The cards of the embedded models measure these pictures, so they stay as they are:
+    `jittered`, at a constant rate. `model` has `mean` and `std` as `load_vision_model` gives them. The same
+    seed makes the same pictures.
     """
-    generator = torch.Generator().manual_seed(seed)
-    spectrum = 0.01 * torch.randn(len(channels), 3, size, size // 2 + 1, 2, generator=generator)
-    spectrum.requires_grad_()
-    optimizer = torch.optim.Adam([spectrum], lr=rate)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (model.mean, model.std))
-    index = torch.arange(len(channels)), torch.tensor(channels)
-    with stopping_at(model.get_submodule(layer)) as run:
-        for _ in range(steps):
-            seen = jittered(pixels_of(spectrum, size), generator)
-            with fast_products():
-                activation = run(model, (seen - mean) / std)
-            optimizer.zero_grad()
-            excitement = functional.leaky_relu(activation.float(), 0.1).mean(dim=(2, 3))
-            (-excitement[index].sum()).backward()
-            optimizer.step()
-    return pixels_of(spectrum.detach(), size)
-
-
-def pixels_of(spectrum: Float[Tensor, "batch 3 row frequency 2"], size: int) -> Images:
-    """Return the pictures, in [0, 1], of Fourier coefficients scaled by one over their frequency.
-
-    The highest frequencies are damped, and contrast is held below `CONTRAST`, as in natural pictures.
-    """
-    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
-    scale = torch.exp(-((frequency / 0.22) ** 2)) / frequency.clamp(min=1 / size)
-    plane = torch.fft.irfft2(torch.view_as_complex(spectrum) * scale, s=(size, size), norm="ortho")
-    colours = torch.einsum("ij,bjhw->bihw", torch.tensor(COLOUR_SQRT), plane)
-    deviation = colours.std(dim=(1, 2, 3), keepdim=True)
-    return torch.sigmoid(colours * (CONTRAST / deviation).clamp(max=1))
+    drawing = FourierImage(size, WORLD_COLOURS)
+    climb = {"image": drawing, "transformations": jittered, "learning_rate": rate, "progress": False}
+    return render(model, objectives.channels(layer, channels, LEAK), steps=steps, seed=seed, **climb).pictures
 
 
 def jittered(pixels: Images, generator: torch.Generator, shift: float = 6, turn: float = 10) -> Images:
@@ -119,5 +144,84 @@ def jittered(pixels: Images, generator: torch.Generator, shift: float = 6, turn:
     moved = [uniform(-shift, shift) * 2 / pixels.shape[-1] for _ in range(2)]
     across = torch.stack([scale * angle.cos(), -scale * angle.sin(), moved[0]], dim=1)
     along = torch.stack([scale * angle.sin(), scale * angle.cos(), moved[1]], dim=1)
-    grid = functional.affine_grid(torch.stack([across, along], dim=1), pixels.shape, align_corners=False)
+    theta = torch.stack([across, along], dim=1).to(pixels)
+    grid = functional.affine_grid(theta, pixels.shape, align_corners=False)
     return functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """Objectives, the rows of the batch that are theirs, and how a picture is moved."""
+
+    objectives: tuple[Objective, ...]
+    rows: tuple[slice, ...]
+    transform: Transform
+    generator: torch.Generator
+
+    @classmethod
+    def begin(
+        cls, objective: Objective | Sequence[Objective], batch: int, transform: Transform, seed: int
+    ) -> "_Climb":
+        every = (objective,) if isinstance(objective, Objective) else tuple(objective)
+        ends = torch.tensor([0, *(one.pictures or batch for one in every)]).cumsum(0).tolist()
+        rows = tuple(slice(*pair) for pair in pairwise(ends))
+        return cls(every, rows, transform, torch.Generator().manual_seed(seed))
+
+    @property
+    def count(self) -> int:
+        return self.rows[-1].stop
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(layer for one in self.objectives for layer in one.layers))
+
+    def values(self, read: Reading, pixels: Images) -> Float[Tensor, " picture"]:
+        """Return each picture's objective after moving it."""
+        draw = self.generator.get_state()
+        seen = read(self.transform(pixels, self.generator))
+        originals = []
+        for images in self._originals(pixels):
+            self.generator.set_state(draw)
+            with torch.no_grad():
+                originals.append(read(self.transform(images, self.generator)))
+        return torch.cat(
+            [
+                one.values(Seen(_part(seen, rows), pixels[rows], [_part(o, rows) for o in originals]))
+                for one, rows in zip(self.objectives, self.rows, strict=True)
+            ]
+        )
+
+    def _originals(self, pixels: Images) -> list[Images]:
+        """Return the images that objectives compare with, one batch for the first of each, the second, …"""
+        batches = []
+        for place in range(max(len(one.images) for one in self.objectives)):
+            batches.append(pixels.detach().clone())
+            for one, rows in zip(self.objectives, self.rows, strict=True):
+                if place < len(one.images):
+                    batches[-1][rows] = one.images[place].to(pixels)
+        return batches
+
+
+def _part(activations: dict[str, Tensor], rows: slice) -> dict[str, Tensor]:
+    return {layer: activation[rows] for layer, activation in activations.items()}
+
+
+@contextmanager
+def _bar(steps: int, wanted: bool | None) -> Iterator[Callable[[], None]]:
+    """Yield a function that is told of each step; past two seconds a terminal shows how many are done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    shown = Progress(console=console, disable=wanted is False or not console.is_terminal, transient=True)
+    task, begun = shown.add_task("rendering", total=steps), time.monotonic()
+
+    def advance() -> None:
+        if wanted or time.monotonic() - begun > PATIENCE:
+            shown.start()
+        shown.advance(task)
+
+    try:
+        yield advance
+    finally:
+        shown.stop()
