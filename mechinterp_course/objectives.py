@@ -166,10 +166,9 @@ def between(first: Objective, second: Objective, count: int) -> list[Objective]:
 
 
 def diversity(layer: str) -> Objective:
-    """How alike a batch is: subtract it to get pictures that differ.
+    """How alike a batch is: subtract it to get pictures that differ. 0 for a picture alone.
 
-    Of each picture, the mean over the others of the cosine between their Gram matrices (channel by channel,
-    summed over places), from 0 to 1 after a ReLU; 0 for a picture alone.
+    Of each picture, the mean over the others of the cosine between their Gram matrices (channel by channel).
     """
 
     def measure(activation: Tensor) -> PerPicture:
@@ -238,7 +237,7 @@ def _of_picture(name: str, measure: Callable[[Images], PerPicture]) -> Objective
 
 
 def _over_places(activation: Float[Tensor, "picture ..."]) -> PerPicture:
-    return activation.flatten(1).mean(dim=1)
+    return activation.reshape(len(activation), -1).mean(dim=1)
 
 
 def _of(activation: Tensor, layer: str, index: int) -> Float[Tensor, "picture ..."]:
