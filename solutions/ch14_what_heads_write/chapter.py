@@ -1,0 +1,1149 @@
+# %% [markdown] after="ch03_induction_heads"
+r"""# What heads write
+
+In *Induction heads* (`ch03_induction_heads`) you found the heads that look at the right place. Looking is half of it. A head
+moves something from the place where it looks to the place where it stands, and what it moves is another question than where
+it looks, with other methods.
+
+Here is a model's whole talent, in a line: after `A B A B A` comes `B`. A child does that by seeing the pattern. Does the
+model see a pattern? Is there a part in it that knows the *period*, or are these the same induction heads, which know nothing of
+periods and find, each time anew, what came after the last `A`? This chapter asks that question until it has an answer:
+
+1. **What does it do?** Cycles of every period, and what is left of them without the induction heads.
+2. **Where do its heads look?** A score for cycles, and two reasons to distrust it.
+3. **Which of two theories is true?** You write down both, and the text on which they disagree.
+4. **What is said, and when?** The stream read at each depth, and taken apart into who wrote what.
+5. **What would a head write?** Its OV circuit, and how weights alone mislead.
+
+You need the attention pattern, `induction_score` and ablation from the chapter before. This one takes about two hours."""
+
+# %% tags=["given"]
+import torch
+from einops import einsum
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from mechinterp_course import circuits, heads, lens, metrics, periodicity
+from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course.worlds import tokens as token_world
+
+Tokens = Int[Tensor, "batch pos"]
+Head = tuple[int, int]  # (layer, head)
+LENS = {"dims": "layer batch d_vocab", "atol": 2e-4}  # how results are compared: by axes, up to rounding
+
+
+def tensors_after(function, *arguments):
+    """The tensors among the arguments, as a call of `function` leaves them."""
+    function(*arguments)
+    return [each for each in arguments if isinstance(each, Tensor)]
+
+
+def logits_after(function, model, tokens, *arguments):
+    """The model's logits on the tokens, after a call of `function` with the model and all of them."""
+    function(model, tokens, *arguments)
+    return model(tokens)
+
+
+def expect_untouched(student, function, *arguments):
+    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
+    tensors = [each for each in arguments if isinstance(each, Tensor)]
+    left = student.run(tensors_after, function, *arguments)
+    same = isinstance(left, list) and len(left) == len(tensors)
+    same = same and all(
+        isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(left, tensors, strict=True)
+    )
+    expect(same, "The call changes what it was given in place: work on copies (`clone`).")
+
+
+def is_batch_of_rows(value):
+    """Whether a value is a tensor of whole numbers with two axes."""
+    return isinstance(value, Tensor) and value.dim() == 2 and not value.is_floating_point()
+
+
+# %% tags=["demo"]
+from mechinterp_course import interactive_attention, plots
+from mechinterp_course.models import load_language_model
+
+course_model = load_language_model("course-gpt2")
+bos, cfg = course_model.tokenizer.bos_token_id, course_model.cfg
+
+
+def words(ids):
+    return [course_model.tokenizer.decode([token]).strip() for token in ids]
+
+
+def named(places):
+    return ", ".join(f"L{layer}H{head}" for layer, head in places)
+
+
+def is_word(text):
+    return text[:1] == " " and text[1:].isalpha() and text.islower() and len(text) > 3
+
+
+readable = [token for token in range(cfg.d_vocab) if is_word(course_model.tokenizer.decode([token]))]
+
+
+def some_readable(count, seed):
+    """Different whole words of the vocabulary, drawn."""
+    order = torch.randperm(len(readable), generator=torch.Generator().manual_seed(seed))
+    return torch.tensor(readable)[order[:count]]
+
+
+three = some_readable(3, seed=53)
+for form in ("ABABABABA", "ABCABCABCABC", "ABACABACABA"):
+    text = torch.stack([three["ABC".index(letter)] for letter in form])
+    said = course_model(torch.cat([torch.tensor([bos]), text])[None])[0, -1].argmax()
+    print(f"{form:13}", *words(text), "→", *words([said]))
+
+# %% [markdown]
+r"""Three texts of words drawn at random (the seed was picked). The first two are continued as anyone would. The third is hardly
+more difficult: every other word is the same, and the two words between take turns. The model has heard nearly three rounds of
+it, and says the wrong one of the two.
+
+Whoever looked only at the first two lines would say that it sees patterns. The third line proves nothing yet: one
+prompt, picked. But it is the kind of text that we shall look for, one on which two stories about the model say different things."""
+
+# %% [markdown] exercise="cyclic_tokens" minutes=8 difficulty=1 reference="worlds.tokens.cyclic_tokens"
+r"""## Cycles of any period
+
+Return `batch` rows of BOS followed by `length` tokens of a cycle that comes back every `period` tokens:
+
+| position | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 |
+|---|---|---|---|---|---|---|---|---|
+| token (period 3, length 7) | BOS | A | B | C | A | B | C | A |
+
+- The `period` tokens of a row's cycle are **different from each other**. Any ids of `0 … d_vocab - 1`, in any order, are equally
+  likely, and each row has a cycle of its own.
+- `length` need not be a multiple of `period`, and may be smaller.
+- If `d_vocab` ids are too few for `period` different ones, raise `ValueError`.
+- The tokens come from a `torch.Generator` seeded with `seed`; torch's global random state is left alone. The result is
+  int64 and lies on the CPU."""
+
+# %% [markdown] tags=["hint"]
+r"""`torch.randint` may draw the same id twice. `torch.randperm(n, generator=…)` holds each id below n once, in random order: its
+first `period` entries are a cycle. One call for each row."""
+
+# %% [markdown] tags=["hint"]
+r"""Column i of the text, counted from 0 after BOS, holds entry `i % period` of the cycle: `cycle[torch.arange(length) % period]`."""
+
+
+# %%
+def cyclic_tokens(
+    d_vocab: int, period: int, length: int, batch: int, bos: int, seed: int
+) -> Int[Tensor, "batch pos"]:
+    """Rows of BOS and `length` tokens of a cycle of `period` different tokens."""
+    # BEGIN SOLUTION
+    if d_vocab < period:
+        raise ValueError(f"no cycle of {period} different tokens out of {d_vocab}")
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.full((batch, 1 + length), bos, dtype=torch.int64)
+    for row in rows:
+        cycle = torch.randperm(d_vocab, generator=generator)[:period]
+        for place in range(length):
+            row[1 + place] = cycle[place % period]
+    return rows
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_is_bos_and_a_cycle(student, draw):
+    """each row is BOS and a cycle of different tokens, in int64, of any period and length"""
+    cases = [(draw.integer(2, 5), draw.integer(11, 19)) for _ in range(3)] + [(draw.integer(6, 9), 4), (1, 3)]
+    for period, length in cases:
+        d_vocab, batch = draw.integer(30, 900), draw.integer(2, 6)
+        start = draw.integer(0, d_vocab - 1)
+        rows = student.cyclic_tokens(d_vocab, period, length, batch, start, draw.seed())
+        expect(is_batch_of_rows(rows), "The result is not a tensor of ids, of shape [batch, pos].")
+        expect_equal(tuple(rows.shape), (batch, 1 + length), what="sizes")
+        body = rows[:, 1:].to(torch.int64)
+        places = torch.arange(length) % period
+        expected = torch.cat([torch.full((batch, 1), start), body[:, :period][:, places]], dim=1)
+        expect_close(rows, expected, dims="batch pos")
+        cycles = body[:, : min(period, length)].sort(dim=1).values
+        expect(bool((cycles.diff(dim=1) > 0).all()), "A token comes twice in one round of a cycle.")
+
+
+# %% tags=["given"]
+def drawn_after(function, seed, *arguments):
+    """Four numbers from torch's global generator, which is seeded before a call of `function`."""
+    torch.manual_seed(seed)
+    function(*arguments)
+    return torch.rand(4)
+
+
+# %% tags=["check"] points=1
+def check_depends_on_the_seed_alone(student, draw):
+    """the same seed gives the same rows, another seed others, and torch's global random state is left alone"""
+    seed = draw.integer(0, 10_000)
+    again, *rows = (student.cyclic_tokens(500, 5, 12, 3, 0, seed + step) for step in (0, 0, 1, 2))
+    expect(all(map(is_batch_of_rows, (again, *rows))), "The result is not a tensor of shape [batch, pos].")
+    expect(torch.equal(again, rows[0]), "The same seed gave other tokens the second time.")
+    alike = [torch.equal(rows[one], rows[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
+    expect(not any(alike), "Another seed gave the same tokens.")
+    numbers = student.run(drawn_after, student.cyclic_tokens, seed + 3, 500, 5, 12, 3, 0, seed)
+    untouched = torch.rand(4, generator=torch.Generator().manual_seed(seed + 3))
+    still = isinstance(numbers, Tensor) and torch.equal(numbers, untouched)
+    expect(still, "The call has moved torch's global random state.")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_every_cycle_is_equally_likely(student, draw):
+    """every order of every choice of tokens comes equally often, rows differ, and too few tokens raise ValueError"""
+    d_vocab, batch, seed = draw.choice([3, 4]), 600, draw.seed()
+    rows = student.cyclic_tokens(d_vocab, 3, 5, batch, 0, seed)
+    expect(is_batch_of_rows(rows) and rows.shape == (batch, 6), "The result has not the shape [600, 6].")
+    cycles = rows[:, 1:4].long()
+    expect(bool(((cycles >= 0) & (cycles < d_vocab)).all()), f"Some ids lie outside 0 … {d_vocab - 1}.")
+    code = (cycles * torch.tensor([d_vocab**2, d_vocab, 1])).sum(1)
+    kinds, counts = code.unique(return_counts=True)
+    orders = d_vocab * (d_vocab - 1) * (d_vocab - 2)
+    share = counts * orders / batch
+    expect(len(kinds) == orders, f"{len(kinds)} different cycles came, of {orders} that are possible.")
+    expect(bool((share < 2.2).all()), "Some cycles come much more often than others.")
+    refused = f"{d_vocab} ids are too few for a cycle of {d_vocab + 1}."
+    expect_raises("ValueError", lambda: student.cyclic_tokens(d_vocab, d_vocab + 1, 9, 2, 0, seed), refused)
+
+
+# %% tags=["demo"]
+def probability_of_next(logits: Tensor, tokens: Tokens) -> Tensor:
+    """The mean probability of each token that comes, by the number of tokens before it (BOS not counted)."""
+    return (-metrics.loss_per_token(logits, tokens)).exp().mean(dim=0)
+
+
+def without(tokens: Tokens, removed: list[Head], kind: str = "zero") -> Tensor:
+    """Logits with the z of all `removed` heads replaced at once, by zeros or by their means."""
+
+    def silence(z, hook):
+        for layer, head in removed:
+            if layer == hook.layer():
+                z[:, :, head] = z[:, :, head].mean(dim=(0, 1)) if kind == "mean" else 0
+        return z
+
+    hooks = [(f"blocks.{layer}.attn.hook_z", silence) for layer in {layer for layer, _ in removed}]
+    return course_model.run_with_hooks(tokens, fwd_hooks=hooks)
+
+
+cycles = {
+    period: cyclic_tokens(cfg.d_vocab, period, 20, batch=48, bos=bos, seed=period) for period in range(2, 7)
+}
+curves = {
+    f"period {period}": probability_of_next(course_model(tokens), tokens).tolist()
+    for period, tokens in cycles.items()
+}
+curves = {name: values[:12] for name, values in curves.items()}
+plots.plot_lines(curves, range(12), "tokens seen", "probability of the next token")
+
+# %% [markdown]
+r"""Each line rises when its first round is over, *and one token later*: the first token of the second round is not expected by
+anything. From then on the model is nearly sure, for every period, without a second example of the period. Whatever does
+this is fast. It needs to have seen one token of the second round, and not more.
+
+Now the heads. `heads.find_induction_heads` is the detector of the chapter before, run on two copies of random tokens.
+No cycle was used to find them."""
+
+# %% [markdown] tags=["predict"] name="without_induction_heads" choices=["less than 0.05", "between 0.05 and a half", "more than a half"]
+r"""Take the induction heads away, all at once, by zeros. For which the model was nearly sure, at period 2, after the first three
+tokens: how large is the mean probability of the right token then? A period detector that works beside these heads would
+hardly notice."""
+
+# %% tags=["demo"]
+copies = token_world.repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
+found = heads.find_induction_heads(course_model, copies)
+same_layers = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
+controls = [place for place in same_layers if place not in found][: len(found)]
+print(f"mean probability of the right token, from the second token of the second round on\n{'':30}", end="")
+print(*(f"period {period}" for period in cycles))
+left = {}
+for name, removed, kind in (
+    ("intact", [], "zero"),
+    (f"without {named(found)}, zero", found, "zero"),
+    (f"without {named(found)}, mean", found, "mean"),
+    (f"without {named(controls)}, zero", controls, "zero"),
+):
+    left[name] = [
+        probability_of_next(without(tokens, removed, kind), tokens)[period + 1 :].mean().item()
+        for period, tokens in cycles.items()
+    ]
+    print(f"{name:28}", *(f"{value:8.3f}" for value in left[name]))
+best = [probability_of_next(without(rows, found), rows)[n:].max().item() for n, rows in cycles.items()]
+print(f"{'  its best position':28}", *(f"{value:8.3f}" for value in best))
+rest = left[f"without {named(found)}, zero"][0]
+answer = ["less than 0.05", "between 0.05 and a half", "more than a half"][(rest > 0.05) + (rest > 0.5)]
+
+# %% [markdown]
+r"""Nothing is left, at any period, at any position (the last line has the best one), by either kind of ablation; and as many heads
+beside them change nothing. So no second mechanism stands by. But that the induction heads are *needed* does not say that they
+do what their name says. A period detector might speak through them. So look at what these heads attend to.
+
+## A score for cycles
+
+In the chapter before, every token had come once before, and there was one place at which an induction head should look. In
+the cycle `A B A B A B A` the last token has come three times before. `B` stands after each of them, and a head that looks at
+any of these is right, or spreads over all."""
+
+# %% [markdown] tags=["predict"] name="induction_score_on_cycles" choices=["below 0.4", "from 0.4 to 0.8", "above 0.8"]
+r"""`induction_score` looks at the stripe key = query − (`length` − 1) alone: with `length` set to the period, the token after the
+*nearest* earlier occurrence. On repeated tokens the strongest induction head scored about 0.9. How much does it score
+on cycles of period 2, over 20 tokens?"""
+
+
+# %% tags=["demo"]
+def patterns_of(tokens: Tokens) -> Float[Tensor, "layer batch head query key"]:
+    """The attention patterns of all layers, from one run of the model."""
+    _, cache = course_model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_pattern"))
+    return torch.stack([cache["pattern", layer] for layer in range(cfg.n_layers)])
+
+
+patterns = {period: patterns_of(tokens) for period, tokens in cycles.items()}
+on_copies = torch.stack([heads.induction_score(pattern, 20) for pattern in patterns_of(copies)])
+strongest = divmod(on_copies.argmax().item(), cfg.n_heads)
+print(f"induction score of {named([strongest])}: {on_copies[strongest]:.2f} on two copies of 20 tokens")
+for period, pattern in patterns.items():
+    score = heads.induction_score(pattern[strongest[0]], period)[strongest[1]].item()
+    print(f"    on cycles of period {period}: {score:.2f}")
+    low = score if period == 2 else low
+answer = ["below 0.4", "from 0.4 to 0.8", "above 0.8"][(low > 0.4) + (low > 0.8)]
+
+# %% [markdown] exercise="pattern_completion_score" minutes=12 difficulty=2 reference="heads.pattern_completion_score"
+r"""## Heads that look at any of the right places
+
+For patterns on BOS and a cycle that begins at position 1, return for each head the attention from a query to **all** keys
+whose token is the next one, added up; then average over the batch and over all queries from `1 + period` on, the
+first one whose token has come before.
+
+| query (period 2) | token there | keys that count |
+|---|---|---|
+| 3 | A | 2 |
+| 4 | B | 3 |
+| 5 | A | 4 and 2 |
+| 6 | B | 5 and 3 |
+
+So the keys are query + 1 − `period`, query + 1 − 2·`period`, … as long as they are 1 or more: position 0 is BOS, and is no part
+of the cycle. If the text is so short that no query counts, raise `ValueError`."""
+
+# %% [markdown] tags=["hint"]
+r"""For one query the keys are a slice from the end: `range(query + 1 - period, 0, -period)`. A loop over the queries will do."""
+
+# %% [markdown] tags=["hint"]
+r"""Without a loop: `query = torch.arange(n)[:, None]`, `key = torch.arange(n)`, and a mask of shape `[n, n]` that is true where
+`query + 1 - key` is a positive multiple of `period` and `key` is at least 1. Multiply, sum over keys, then average."""
+
+
+# %%
+def pattern_completion_score(
+    pattern: Float[Tensor, "batch head query key"], period: int
+) -> Float[Tensor, " head"]:
+    """Mean attention to all earlier places that hold the next token of a cycle."""
+    # BEGIN SOLUTION
+    looked = []
+    for query in range(1 + period, pattern.shape[-1]):
+        keys = list(range(query + 1 - period, 0, -period))
+        looked.append(pattern[:, :, query, keys].sum(dim=-1))
+    if not looked:
+        raise ValueError("no token of the text has come before")
+    return torch.stack(looked).mean(dim=(0, 1))
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """pattern_completion_score agrees with the reference on patterns you have not seen, and leaves them as they were"""
+    for pattern in draw.attention_patterns(count=3) + draw.attention_patterns(count=2):
+        period = draw.integer(1, pattern.shape[-1] - 2)
+        expected = heads.pattern_completion_score(pattern, period)
+        expect_close(student.pattern_completion_score(pattern, period), expected, dims="head")
+    expect_untouched(student, student.pattern_completion_score, pattern, period)
+
+
+# %% tags=["check", "hidden"] points=3
+def check_knows_simple_heads(student, draw):
+    """any choice of right places scores 1; the same token, another phase and BOS score 0; too short a text is refused"""
+    for period in (draw.integer(3, 4), 5):
+        n = 4 * period + draw.integer(1, 3)
+        query, rows = torch.arange(n), torch.eye(n)
+        nearest = rows[(query + 1 - period).clamp(min=0)]
+        oldest = rows[torch.where(query > period, (query % period) + 1, 0)]
+        one_round_more = rows[torch.where(query > 2 * period, query + 1 - 2 * period, nearest.argmax(-1))]
+        same_token = rows[(query - period).clamp(min=0)]
+        panels = [nearest, oldest, (nearest + oldest) / 2, one_round_more, same_token, rows, rows[query * 0]]
+        pattern = torch.stack(panels).expand(draw.integer(1, 4), -1, -1, -1)
+        expected = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        expect_close(student.pattern_completion_score(pattern, period), expected, dims="head")
+        short = pattern[:, :, : 1 + period, : 1 + period]
+        refused = f"In {period} tokens after BOS nothing of a cycle of {period} comes back."
+        expect_raises("ValueError", lambda: student.pattern_completion_score(short, period), refused)  # noqa: B023
+        least = pattern[:, :, : 2 + period, : 2 + period]
+        expect_close(student.pattern_completion_score(least, period), expected, dims="head")
+
+
+# %% tags=["demo"]
+completion = {
+    period: torch.stack([pattern_completion_score(layer, period) for layer in pattern])
+    for period, pattern in patterns.items()
+}
+strong = torch.stack(list(completion.values())).amax(dim=0).flatten().argsort(descending=True)[:6].tolist()
+print("heads   ", *(f"period {period}" for period in completion), "   on copies")
+for place in (divmod(flat, cfg.n_heads) for flat in strong):
+    scores = (f"{score[place]:8.2f}" for score in completion.values())
+    print(f"{named([place]):7}", *scores, f"{on_copies[place]:11.2f}")
+plots.plot_by_head(completion[2], "attention", "pattern-completion score, period 2", found, limit=1)
+
+# %% [markdown]
+r"""Now the induction heads score about 0.9 at all periods. What `induction_score` missed was not lost: with several right places, they
+look at several. A score that was right for one kind of text was wrong for another, although nothing about the head has changed.
+
+And at period 2, one head beats them that is no induction head at all. In `A B A B`, the token that comes next is the one that
+stands *one place back*. A previous-token head looks at the right place, for the wrong reason. This is why one text is
+not enough: at period 3 it is gone. (Period 1 is no test at all. In `A A A A` every place is right.)
+
+The other reason for distrust is the scale. In a cycle of period p, one place in p is right, so that a head that
+looks everywhere alike scores about 1/p. Compare the lower lines of the table with 1/2, 1/3, 1/4. A score needs its chance
+level beside it.
+
+Look at the heads themselves. The pictures are made by [CircuitsVis](https://github.com/TransformerLensOrg/CircuitsVis), whose
+script this page has loaded from the installed package: point at a head, click to keep it, then point at a word."""
+
+# %% tags=["demo"]
+interactive_attention.load_circuitsvis()
+
+# %% tags=["demo"]
+period = 3
+shown = [divmod(completion[2].argmax().item(), cfg.n_heads), *found]
+text = cycles[period][0, : 1 + 4 * period]
+interactive_attention.attention_heads(
+    torch.stack([patterns[period][layer, 0, head] for layer, head in shown])[:, : len(text), : len(text)],
+    ["BOS", *words(text[1:])],
+    [named([place]) for place in shown],
+)
+
+# %% [markdown]
+r"""## Two theories as programs
+
+Two stories about the model both explain what you have seen:
+
+- **a period detector**: find the period p, then say the word that stands p places before the next;
+- **induction**: find where the present word has stood before, and say what followed it there.
+
+On a cycle of different words they say the same at every place, so no cycle can decide between them. An argument in words will
+not either. Write the theories down as programs, and look for a text on which they differ. The first is one line:
+`tokens[:, -period]`. The second is your next exercise. If one word has been followed by several, an ideal induction head
+spreads over all its earlier occurrences; so the theory predicts *shares*: the **in-context bigrams** ([Edelman et al.
+2024](https://arxiv.org/abs/2402.11004))."""
+
+# %% [markdown] exercise="in_context_bigrams" minutes=12 difficulty=2 reference="worlds.tokens.in_context_bigrams"
+r"""## What an ideal induction head would say
+
+For each row and position i return, over the vocabulary, what has followed the token of position i so far: entry `[b, i, v]` is,
+among the **earlier** positions j < i that hold the same token as position i, the share of those with token `v` at j + 1.
+
+| position | 0 | 1 | 2 | 3 | 4 | 5 |
+|---|---|---|---|---|---|---|
+| token | BOS | A | B | A | C | A |
+| predicted | – | – | – | B 1 | – | B ½, C ½ |
+
+Where the token has not come before, all entries are zero. Nothing that stands after position i may be used. The result is
+float32, of shape `[batch, pos, d_vocab]`. Tokens are compared as they are: BOS is one like others."""
+
+# %% [markdown] tags=["hint"]
+r"""Is position i itself among the earlier ones? It holds the same token, and what follows it is what you want to predict."""
+
+# %% [markdown] tags=["hint"]
+r"""For one row and one i: `followers = tokens[b, 1 : i + 1][tokens[b, :i] == tokens[b, i]]` lists what came next, one entry for
+each earlier occurrence. Count each with `torch.bincount(followers, minlength=d_vocab)`, and divide by their number."""
+
+
+# %%
+def in_context_bigrams(tokens: Tokens, d_vocab: int) -> Float[Tensor, "batch pos d_vocab"]:
+    """The share of earlier occurrences of each position's token that were followed by each token."""
+    # BEGIN SOLUTION
+    shares = torch.zeros(*tokens.shape, d_vocab, device=tokens.device)
+    for b, row in enumerate(tokens):
+        for i in range(1, len(row)):
+            followers = row[1 : i + 1][row[:i] == row[i]]
+            if len(followers):
+                shares[b, i] = torch.bincount(followers, minlength=d_vocab) / len(followers)
+    return shares
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """in_context_bigrams agrees with the reference on texts you have not seen, and leaves them as they were"""
+    for d_vocab in (3, draw.integer(4, 6), draw.integer(7, 12)):
+        tokens = draw.tokens(draw.integer(1, 4), draw.integer(13, 18), d_vocab)
+        expected = token_world.in_context_bigrams(tokens, d_vocab)
+        expect_close(student.in_context_bigrams(tokens, d_vocab), expected, dims="batch pos d_vocab")
+    expect_untouched(student, student.in_context_bigrams, tokens, d_vocab)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_knows_simple_texts(student, draw):
+    """on a cycle it is sure of the next token once the token has come before, and A B A C A gives B and C a half each"""
+    period, d_vocab = draw.integer(2, 5), draw.integer(8, 14)
+    ids = torch.stack([draw.tokens(1, 200, d_vocab)[0].unique()[:6] for _ in range(2)])
+    cycle = ids[:, :period][:, torch.arange(3 * period) % period]
+    sure = torch.nn.functional.one_hot(cycle.roll(-1, dims=1), d_vocab).float()
+    sure[:, :period] = 0.0
+    expect_close(student.in_context_bigrams(cycle, d_vocab), sure, dims="batch pos d_vocab")
+    a, b, c = draw.choice([(0, 1, 2), (3, 5, 4), (7, 2, 6)])
+    row = torch.tensor([[a, b, a, c, a, b, b, a]])
+    expected = torch.zeros(1, 8, d_vocab)
+    expected[0, 2, b] = 1.0
+    expected[0, 4, [b, c]] = 0.5
+    expected[0, 5, a] = 1.0
+    expected[0, 6, [a, b]] = 0.5
+    expected[0, 7, b], expected[0, 7, c] = 2 / 3, 1 / 3
+    expect_close(student.in_context_bigrams(row, d_vocab), expected, dims="batch pos d_vocab")
+
+
+# %% tags=["check", "hidden"] points=1
+def check_uses_nothing_that_comes_later(student, draw):
+    """what is predicted at a position stays the same whatever is said after it"""
+    d_vocab, pos = draw.integer(3, 5), draw.integer(9, 14)
+    tokens, cut = draw.tokens(3, pos, d_vocab), draw.integer(3, pos - 3)
+    other = torch.cat([tokens[:, : cut + 1], draw.tokens(3, pos - cut - 1, d_vocab)], dim=1)
+    expected = token_world.in_context_bigrams(tokens[:, : cut + 1], d_vocab)
+    for rows in (tokens, other):
+        shares = student.in_context_bigrams(rows, d_vocab)
+        whole = isinstance(shares, Tensor) and shares.dim() == 3
+        expect(whole, "The result has not the axes [batch, pos, d_vocab].")
+        expect_close(shares[:, : cut + 1], expected, dims="batch pos d_vocab")
+
+
+# %% [markdown] tags=["predict"] name="after_an_intruder" choices=["above 0.8, as without the intruder", "from 0.2 to 0.8", "below 0.2"]
+r"""Here is a text on which they differ. A cycle of five words goes on for three rounds; then one word is **replaced by a new
+one**, and after it the cycle goes on as if nothing had happened. Who counts places is not disturbed: the word after the
+intruder is where it always was. Who looks for the present word finds the intruder nowhere. With what mean probability does the
+model expect the word after the intruder?"""
+
+# %% tags=["demo"]
+rounds = cyclic_tokens(cfg.d_vocab, 5, 20, batch=64, bos=bos, seed=11)
+strange = torch.randint(cfg.d_vocab, (64,), generator=torch.Generator().manual_seed(12))
+disturbed = rounds.clone()
+disturbed[:, 16] = strange
+expected = {"no intruder": rounds, "intruder at token 16": disturbed}
+for name, tokens in expected.items():
+    by_place = probability_of_next(course_model(tokens), tokens)
+    print(f"{name:22}", *(f"token {place + 1}: {by_place[place]:.2f} " for place in range(14, 19)))
+after = by_place[16].item()
+outcomes = ["below 0.2", "from 0.2 to 0.8", "above 0.8, as without the intruder"]
+answer = outcomes[(after > 0.2) + (after > 0.8)]
+
+# %% [markdown]
+r"""After the intruder the model is lost for one word, and then goes on at once, since that word it knows. Nothing in it had counted
+to five. That is the prediction of induction, and the failure of the other theory.
+
+One could object: an intruder is an accident, and a careful period detector may well lose its trust when a
+period is broken. So take texts whose period is *never* broken."""
+
+# %% [markdown] exercise="refute_period_detector" minutes=20 difficulty=4 reference="periodicity.refute_period_detector" withhold=["_candidates"]
+r"""## Refute the period detector
+
+The claim: *the model finds the period of a text and continues it*. Return the text that breaks the claim: a 1-D int64 tensor,
+BOS first, such that
+
+- after BOS there are only words of `words` (different ids, at least `period` of them), and at most 64 of them;
+- the text is **periodic**: every word but the first `period` is the one `period` places before it, for at least three
+  full rounds, and no smaller number than `period` (3 or more) has this property;
+- yet after it the model does **not** say what the period demands, the word `period` places before the next: another word is
+  likelier, and the demanded one has a probability below one half.
+
+A text on which two theories disagree is not yet one on which the model errs, since it may be right by luck. So
+try the text on `model` before you return it."""
+
+# %% [markdown] tags=["hint"]
+r"""When does it not suffice to know the present word? When it has been followed by different words. Let one word come
+twice in each round."""
+
+# %% [markdown] tags=["hint"]
+r"""A cycle such as A B A C, three rounds, and then the text has to *end* with A: is it the turn of B or of C? One of the two is
+right, and the model does not know which. Try both ends."""
+
+# %% [markdown] tags=["hint"]
+r"""`cycle = words[:period].clone()`, `cycle[gap] = cycle[0]` for some `gap` from 1 to `period - 1`, `places = torch.arange(length)`,
+and the text is `cycle[places % period]`. With length `3 * period + 1` or `3 * period + gap + 1` it ends with the word that
+comes twice. Keep the text whose demanded word has the lowest probability. With few words, also roll `words`."""
+
+
+# %%
+def refute_period_detector(
+    model: TransformerBridge, words: Int[Tensor, " word"], period: int, bos: int
+) -> Int[Tensor, " pos"]:
+    """A text of this period that the model continues otherwise."""
+    # BEGIN SOLUTION
+    tried = []
+    for turn in range(len(words)):
+        for gap in range(1, period):
+            cycle = torch.roll(words, turn)[:period].clone()
+            cycle[gap] = cycle[0]
+            for length in (3 * period + 1, 3 * period + gap + 1):
+                text = cycle.repeat(5)[:length]
+                row = torch.cat([words.new_tensor([bos]), text])
+                probability = model(row[None])[0, -1].softmax(-1)[text[-period]].item()
+                tried.append((probability, len(tried), row))
+    return min(tried)[2]
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def expect_refutation(student, model, words, period):
+    """Pass if the student's text is periodic, of these words, and the model continues it otherwise."""
+    start = model.tokenizer.bos_token_id
+    row = student.refute_period_detector(model, words, period, start)
+    whole = isinstance(row, Tensor) and row.dim() == 1 and row.dtype == torch.int64
+    expect(whole, "The result is not a 1-D int64 tensor.")
+    expect(len(row) > 3 * period, f"The text has {len(row) - 1} words: fewer than three rounds of {period}.")
+    expect(len(row) <= 65, f"The text has {len(row) - 1} words: more than 64.")
+    text = row[1:]
+    expect(row[0].item() == start, "The text does not begin with BOS.")
+    expect(set(text.tolist()) <= set(words.tolist()), "A word of the text is not among `words`.")
+    found = periodicity.smallest_period(text)
+    expect(found == period, f"The smallest period of the text is {found}, not {period}.")
+    chances = model(row[None])[0, -1].softmax(-1)
+    right = text[len(text) - period]
+    lost = chances.argmax() != right and chances[right].item() < 0.5
+    expect(lost, f"The model continues this text rightly, with probability {chances[right].item():.2f}.")
+
+
+def some_words(draw, model, count):
+    """Different ids of the model's vocabulary, in drawn order."""
+    order = torch.randperm(model.cfg.d_vocab, generator=torch.Generator().manual_seed(draw.seed()))
+    return order[:count].to(model.cfg.device)
+
+
+# %% tags=["check"] points=3
+def check_breaks_the_claim_in_two_layers(student, draw):
+    """the texts are periodic, and a model of two layers, relabelled, continues them otherwise"""
+    model = draw.language_model("course-attn-2l")
+    for period in (3, 4, 4, 5, 3, 4, 3, 5):
+        expect_refutation(student, model, some_words(draw, model, period + draw.integer(0, 1)), period)
+
+
+# %% tags=["check", "hidden"] points=3
+def check_breaks_the_claim_in_four_layers(student, draw):
+    """so does a model of four layers"""
+    model = draw.language_model()
+    for period in (3, 4, 5):
+        expect_refutation(student, model, some_words(draw, model, period), period)
+
+
+# %% tags=["demo"]
+followed = 0
+for seed in range(8):
+    row = refute_period_detector(course_model, some_readable(4, seed), 4, bos)
+    said = course_model(row[None])[0, -1].argmax()
+    followed += (in_context_bigrams(row[None], cfg.d_vocab)[0, -1, said] > 0).item()
+    print(*words(row[-9:]), "→", *words([said]), "  but by the period:", *words([row[-4]]))
+print(f"{followed} of 8 are continued by a word that has followed the last one before")
+
+# %% [markdown]
+r"""Most say a word that *has* followed the last one before, at the wrong turn. These texts were searched for, so they show that the
+claim fails, not how often. That is a question about texts that nobody has picked: `A B A C`, five rounds, at each turn."""
+
+# %% tags=["demo"]
+triples = torch.stack([some_readable(3, seed) for seed in range(64)])
+turns = torch.cat([torch.full((64, 1), bos), triples[:, [0, 1, 0, 2] * 5]], dim=1)
+chances, theory = course_model(turns).softmax(-1), in_context_bigrams(turns, cfg.d_vocab)
+print("rounds 4 and 5, 64 texts      model says  A     B     C      bigrams say  A     B     C")
+for place, turn in enumerate(("A, it is the turn of B", "B", "A, it is the turn of C", "C")):
+    values = [
+        torch.stack(
+            [each[range(64), seen, word].mean() for seen in (13 + place, 17 + place) if seen < 20]
+        ).mean()
+        for each in (chances, theory)
+        for word in triples.T
+    ]
+    print(f"after {turn:32}", "{:7.2f}{:6.2f}{:6.2f}{:18.2f}{:6.2f}{:6.2f}".format(*values))
+
+# %% [markdown]
+r"""After B or C, one word is possible, and the model is nearly sure. After A two are, and it gives B more than C *whosever turn it is*:
+the word that came first. It has no idea of turns. The theory of shares says so too, and is too tidy: it gives both the same,
+and nothing to any other word. A theory need not be exact to win against a wrong one; but say which of its numbers are off.
+
+Is a period detector beyond any model? No. `course-positional`, the impostor of the chapter before, goes by position: it
+was made on copies of 16 tokens, and looks 15 places back. On texts of period 16 it must pass the very test that
+`course-gpt2` fails. This is the positive control: a test that *nothing* can pass would refute everything."""
+
+# %% tags=["demo"]
+counting = load_language_model("course-positional")
+for name, model in {"course-gpt2": course_model, "course-positional": counting}.items():
+    for period in (15, 16):
+        generator, right = torch.Generator().manual_seed(0), 0
+        for _ in range(32):
+            ids = torch.randperm(model.cfg.d_vocab, generator=generator)[: period - 1]
+            cycle = torch.cat([ids[:7], ids[:1], ids[7:]])  # the first word comes twice, 7 places apart
+            row = torch.cat([torch.tensor([model.tokenizer.bos_token_id]), cycle, cycle[:8]])
+            right += (model(row[None])[0, -1].argmax() == cycle[8]).item()
+        print(f"{name:18} period {period}, after the word that comes twice: {right / 32:.2f} right")
+
+# %% [markdown]
+r"""## What is said, and when
+
+You know now what the heads look for. What do they *say*? Everything that a model says passes through the residual stream. Each
+head and each MLP adds to it, and at the end a LayerNorm and the unembedding turn the sum into logits.
+
+So ask early. Take the stream as it is below some layer, and treat it as if it were the last: the **logit lens** ([nostalgebraist
+2020](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens))."""
+
+# %% [markdown] exercise="logit_lens" minutes=12 difficulty=2 reference="lens.logit_lens"
+r"""## The stream, read at every depth
+
+Return logits of shape `[n_layers + 1, batch, d_vocab]` for one position, the same in all rows (counted from the end
+if it is negative). Entry l reads the stream **below** layer l, `blocks.{l}.hook_resid_pre`: so entry 0 has seen no layer at
+all. The last entry reads the stream above the last layer, `blocks.{n_layers - 1}.hook_resid_post`.
+
+Reading means what the model itself does at the end: the final LayerNorm `model.ln_final`, then `model.unembed`, which is
+$W_U$ with its bias. The LayerNorm takes the size of the stream *as it is there*, not as it is at the end."""
+
+# %% [markdown] tags=["hint"]
+r"""`_, cache = model.run_with_cache(tokens)` holds the streams, each of shape `[batch, pos, d_model]`. There is one more to read
+than there are layers."""
+
+# %% [markdown] tags=["hint"]
+r"""`model.ln_final` and `model.unembed` are modules: call them on a tensor whose last axis is `d_model`. Then take the position:
+the result has shape `[batch, pos, d_vocab]`."""
+
+
+# %%
+def logit_lens(
+    model: TransformerBridge, tokens: Tokens, position: int = -1
+) -> Float[Tensor, "layer+1 batch d_vocab"]:
+    """Logits at one position, as if the model ended below each layer; the last entry is the model's own."""
+    # BEGIN SOLUTION
+    _, cache = model.run_with_cache(tokens)
+    streams = [cache["resid_pre", layer] for layer in range(model.cfg.n_layers)]
+    streams.append(cache["resid_post", model.cfg.n_layers - 1])
+    return torch.stack([model.unembed(model.ln_final(stream))[:, position] for stream in streams])
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """logit_lens agrees with the reference on tokens you have not seen, at any position, in a relabelled model"""
+    model = draw.language_model("course-attn-2l")
+    for position in (-1, draw.integer(0, 4), -draw.integer(2, 5)):
+        tokens = draw.tokens(draw.integer(2, 4), draw.integer(5, 9), model.cfg.d_vocab)
+        expected = lens.logit_lens(model, tokens, position)
+        expect_close(student.logit_lens(model, tokens, position), expected, **LENS)
+    expect_untouched(student, student.logit_lens, model, tokens)
+
+
+# %% tags=["check", "hidden"] points=3
+def check_begins_with_the_embedding_and_ends_with_the_model(student, draw):
+    """the last entry is what the model says, the first depends on the token and its position alone, and no hook stays"""
+    model = draw.language_model()
+    tokens, position = draw.tokens(3, draw.integer(6, 9), model.cfg.d_vocab), draw.integer(2, 4)
+    intact = model(tokens)
+    logits = student.logit_lens(model, tokens, position)
+    whole = isinstance(logits, Tensor) and logits.shape == (model.cfg.n_layers + 1, 3, model.cfg.d_vocab)
+    expect(whole, "The result has not the shape [n_layers + 1, batch, d_vocab].")
+    expect_close(logits[-1], intact[:, position], dims="batch d_vocab", atol=2e-4)
+    other = tokens.roll(1, dims=1)
+    other[:, position] = tokens[:, position]
+    first = student.logit_lens(model, other, position)[0]
+    expect_close(first, logits[0], dims="batch d_vocab", atol=2e-4)
+    expect_close(logits, lens.logit_lens(model, tokens, position), **LENS)
+    expect_close(
+        student.run(logits_after, student.logit_lens, model, tokens),
+        intact,
+        dims="batch pos d_vocab",
+        atol=2e-4,
+    )
+
+
+# %% [markdown] tags=["predict"] name="what_the_embedding_says" choices=["the word that comes next", "the word that stands there", "common words", "nothing in particular"]
+r"""Take cycles of period 3, after three rounds. What will the first entry say, the embedding alone, read as logits?"""
+
+# %% tags=["demo"]
+three_rounds = cycles[3][:, :10]
+now, right = three_rounds[:, -1], cycles[3][:, 10]
+depths = [*(f"below layer {layer}" for layer in range(cfg.n_layers)), "at the end"]
+read = logit_lens(course_model, three_rounds).softmax(-1)
+print("mean probability of        the word itself   the next word   the likeliest word, first text")
+rows = torch.arange(len(now))
+for depth, chances in zip(depths, read, strict=True):
+    values = chances[rows, now].mean(), chances[rows, right].mean()
+    print(f"{depth:20} {values[0]:20.2f} {values[1]:15.2f}    ", *words([chances[0].argmax()]))
+itself, following = (read[0][rows, token].mean().item() for token in (now, right))
+choices = ["the word that comes next", "the word that stands there", "nothing in particular"]
+answer = choices[1] if itself > 0.5 else choices[0] if following > 0.5 else choices[2]
+
+# %% [markdown]
+r"""At the bottom the stream says the word that stands there: it *is* that word. (In a model that embeds and unembeds with the same
+matrix, this is to be expected.) For two layers it forgets that and says nothing that we could read; then, within layer 2, the
+answer is there, and the last layer hardly changes it.
+
+Mind what the lens does not show. The layers below were not idle: without the note of the previous-token head, in layer 0, there is
+no answer at all. The lens hears only what is written **in the language of the unembedding**. A note that a later head will read by
+its keys is not, and is no less there. So: an early answer in the lens is evidence that it was known early. Silence is evidence of
+nothing.
+
+## The stream is a sum
+
+Who put the answer there? The stream at the end is the sum of everything that was written into it. So take it apart."""
+
+# %% [markdown] exercise="residual_components" minutes=12 difficulty=2 reference="lens.residual_components" withhold=["component_logit_attribution"]
+r"""## Who wrote what
+
+Return a dictionary from the name of each part to what it wrote into the stream at the **last position**, a tensor
+`[batch, d_model]`:
+
+- `"embed"` and `"pos_embed"`: `hook_embed` and `hook_pos_embed`, what the token and the position begin with;
+- `"attn 0"`, `"mlp 0"`, `"attn 1"`, `"mlp 1"`, …: `blocks.{l}.hook_attn_out` and `blocks.{l}.hook_mlp_out` of each layer l.
+
+The parts must add up to the stream above the last layer, `blocks.{n_layers - 1}.hook_resid_post`: that is how you know that
+none is missing, and none comes twice."""
+
+# %% [markdown] tags=["hint"]
+r"""Each of these hooks holds `[batch, pos, d_model]` in the cache of one run. Take `[:, -1]` of each."""
+
+# %% [markdown] tags=["hint"]
+r"""`hook_resid_mid` and `hook_resid_post` hold what has been added up *so far*. What one part has written is the difference of
+two of these, or simply its own output."""
+
+
+# %%
+def residual_components(
+    model: TransformerBridge, tokens: Tokens
+) -> dict[str, Float[Tensor, "batch d_model"]]:
+    """What each part wrote into the stream at the last position, by its name."""
+    # BEGIN SOLUTION
+    _, cache = model.run_with_cache(tokens)
+    hooks = {"embed": "hook_embed", "pos_embed": "hook_pos_embed"}
+    for layer in range(model.cfg.n_layers):
+        hooks[f"attn {layer}"] = f"blocks.{layer}.hook_attn_out"
+        hooks[f"mlp {layer}"] = f"blocks.{layer}.hook_mlp_out"
+    return {part: cache[hook][:, -1] for part, hook in hooks.items()}
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def expect_parts(found, expected):
+    """Pass if two dictionaries of parts have the same names, and under each name the same vectors."""
+    expect(isinstance(found, dict), "The result is not a dictionary.")
+    expect_equal(sorted(found), sorted(expected), what="names")
+    for name, vectors in expected.items():
+        expect_close(found[name], vectors, dims="batch d_model", atol=1e-4)
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """residual_components agrees with the reference on tokens you have not seen, in models of one layer and of two"""
+    for name in ("course-attn-2l", "course-positional"):
+        model = draw.language_model(name)
+        tokens = draw.tokens(draw.integer(1, 4), draw.integer(5, 9), model.cfg.d_vocab)
+        expect_parts(student.residual_components(model, tokens), lens.residual_components(model, tokens))
+    expect_untouched(student, student.residual_components, model, tokens)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_adds_up_to_the_stream(student, draw):
+    """the parts add up to the stream above the last layer, and no hook stays"""
+    model = draw.language_model()
+    tokens = draw.tokens(3, draw.integer(5, 9), model.cfg.d_vocab)
+    intact, cache = model.run_with_cache(tokens)
+    parts = student.residual_components(model, tokens)
+    expect_parts(parts, lens.residual_components(model, tokens))
+    stream = cache["resid_post", model.cfg.n_layers - 1][:, -1]
+    expect_close(sum(parts.values()), stream, dims="batch d_model", atol=2e-4)
+    after = student.run(logits_after, student.residual_components, model, tokens)
+    expect_close(after, intact, dims="batch pos d_vocab", atol=2e-4)
+
+
+# %% [markdown]
+r"""To hear what each part *says*, read it in one direction: the unembedding of the right word, minus that of a wrong one (here the
+next word of another row, so that what is good for all words cancels). The LayerNorm stands between, and it divides by
+the size of the whole stream. Hold that number at what it was in this run; then reading is linear, and the shares add up."""
+
+# %% tags=["demo"]
+_, cache = course_model.run_with_cache(three_rounds, names_filter="ln_final.hook_scale")
+direction = (course_model.W_U[:, right] - course_model.W_U[:, right.roll(1)]).T
+direction = direction / cache["ln_final.hook_scale"][:, -1]
+parts = residual_components(course_model, three_rounds)
+said = {name: (written * direction).sum(-1).mean().item() for name, written in parts.items()}
+logits = course_model(three_rounds)[:, -1]
+difference = (logits[rows, right] - logits[rows, right.roll(1)]).mean().item()
+for name, value in said.items():
+    print(f"{name:10} {value:7.2f}", "#" * round(4 * max(value, 0)))
+print(f"sum {sum(said.values()):14.2f}, logit difference {difference:.2f}")
+
+# %% [markdown]
+r"""Two parts say nearly all: the attention of layer 2, and the last MLP. The attention of layer 2 holds the heads that you
+found. The last MLP takes nothing from other places; what it says here it can only have read from the stream. It is an
+amplifier, and a share of the logits is no share of the knowledge.
+
+## What a head would write
+
+Attention says from where, and never what. What a head carries is decided by two other matrices: $W_V$ reads from the stream where
+the head looks, $W_O$ writes into the stream where it stands. In between there is nothing but a weighted sum. So what a
+head would say, if it looked at the token s alone, is a row of a matrix of weights, the **OV circuit** ([Elhage et al.
+2021](https://transformer-circuits.pub/2021/framework/index.html)):
+
+$$\underbrace{E}_{\text{what stands there}} W_V\, W_O\, \underbrace{W_U}_{\text{in words}}$$
+
+No text and no run is needed. If the head copies, each word raises its own logit: the diagonal is the largest of its row."""
+
+# %% [markdown] exercise="ov_circuit" minutes=15 difficulty=3 reference="circuits.ov_circuit" withhold=["_written", "qk_circuit"]
+r"""## The OV circuit
+
+Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D): entry `[i, j]` is what attending to token i adds to the logit of
+token j. The head is `(layer, head)`; `model.W_V` has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer, head, d_head,
+d_model]`, `model.W_U` is `[d_model, d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides by are left out,
+so rows can be compared within themselves only.
+
+$E$ holds a row for each token, and there are two choices of it:
+
+- by default, the rows of `model.W_E`: what the embedding says;
+- with `through_mlp=True`, these rows **plus** what the first MLP makes of them: `block.mlp(block.ln2(rows))`, where `block` is
+  `model.blocks[0]`. That is closer to what later layers find there.
+
+Both calls take and return three axes, `[batch, pos, d_model]`."""
+
+# %% [markdown] tags=["hint"]
+r"""`rows[None]` adds the axis that the block's modules want, and `[0]` takes it away. The MLP's output is added to the rows, as it is
+in the stream; it does not replace them."""
+
+# %% [markdown] tags=["hint"]
+r"""A product of four matrices: `rows @ W_V @ W_O @ W_U`. The tokens choose rows of `W_E` and *columns* of `W_U`."""
+
+
+# %%
+def ov_circuit(
+    model: TransformerBridge, head: Head, tokens: Int[Tensor, " token"], through_mlp: bool = False
+) -> Float[Tensor, "source destination"]:
+    """What attending to each token adds to the logit of each token."""
+    # BEGIN SOLUTION
+    layer, number = head
+    rows = model.W_E[tokens]
+    if through_mlp:
+        block = model.blocks[0]
+        rows = rows + block.mlp(block.ln2(rows[None]))[0]
+    axes = "source read, read inner, inner write, write destination -> source destination"
+    return einsum(rows, model.W_V[layer, number], model.W_O[layer, number], model.W_U[:, tokens], axes)
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def with_known_weights(function, model, starts, *arguments):
+    """Calls `function(model, (1, 0), *arguments)` where that head copies directions `starts[0]`… to `starts[1]`….
+
+    Its W_V reads d_head neighbouring directions of the stream and its W_O writes them to as many others. The
+    weights are put back.
+    """
+    attention, size = model.blocks[1].attn, model.cfg.d_head
+    weights = [attention.W_V[0], attention.W_O[0]]
+    kept = [each.clone() for each in weights]
+    try:
+        for weight, start in zip(weights, starts, strict=True):
+            ones = torch.eye(model.cfg.d_model, device=weight.device)[start : start + size]
+            weight.copy_(ones if weight.shape == ones.shape else ones.T)
+        return function(model, (1, 0), *arguments)
+    finally:
+        for weight, before in zip(weights, kept, strict=True):
+            weight.copy_(before)
+
+
+def a_head(draw, model):
+    """One of the model's heads."""
+    return draw.integer(0, model.cfg.n_layers - 1), draw.integer(0, model.cfg.n_heads - 1)
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """ov_circuit agrees with the reference for heads of a relabelled model, on tokens you have not seen"""
+    model = draw.language_model("course-attn-2l")
+    for layer in (0, 1, 1):
+        head, tokens = (layer, draw.integer(0, 3)), some_words(draw, model, draw.integer(9, 30))
+        expected = circuits.ov_circuit(model, head, tokens)
+        expect_close(student.ov_circuit(model, head, tokens), expected, dims="source destination")
+    expect_untouched(student, student.ov_circuit, model, head, tokens)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_adds_the_first_mlp(student, draw):
+    """with `through_mlp` the rows hold the embedding and what the first MLP makes of it, and without it they don't"""
+    model = draw.language_model("course-positional")
+    for through_mlp in (True, False, True):
+        head, tokens = (0, draw.integer(0, 3)), some_words(draw, model, draw.integer(9, 30))
+        expected = circuits.ov_circuit(model, head, tokens, through_mlp)
+        expect_close(
+            student.ov_circuit(model, head, tokens, through_mlp), expected, dims="source destination"
+        )
+
+
+# %% tags=["check", "hidden"] points=1
+def check_reads_and_writes_where_the_weights_say(student, draw):
+    """a head that moves some directions of the stream to others is read so: embedding of the one, unembedding of the other"""
+    model = draw.language_model("course-attn-2l")
+    size, tokens = model.cfg.d_head, some_words(draw, model, draw.integer(9, 20))
+    starts = [draw.integer(0, 40), draw.integer(50, 90)]
+    found = student.run(with_known_weights, student.ov_circuit, model, starts, tokens)
+    reads, writes = (slice(start, start + size) for start in starts)
+    expected = model.W_E[tokens][:, reads] @ model.W_U[writes][:, tokens]
+    expect_close(found, expected, dims="source destination")
+
+
+# %% [markdown] exercise="copied_share" minutes=6 difficulty=1 reference="circuits.copied_share" withhold=["copying_rate"]
+r"""## How much of the vocabulary is copied?
+
+From an OV circuit, with the same tokens on both axes in the same order, return the share of source tokens whose **own** logit is
+among the `top` largest of its row, as a Python float. (Wang et al. 2022 report such a *copying score* of name movers, with
+`top=5`.) If other logits of a row equal its own one, the tie counts in its favour."""
+
+# %% [markdown] tags=["hint"]
+r"""How many destinations get *more* than the source itself? A token is among the top k if these are fewer than k."""
+
+# %% [markdown] tags=["hint"]
+r"""`ov.diagonal()` holds the own logits. Mind the axis: a row is one source, and the sum over destinations runs along the row."""
+
+
+# %%
+def copied_share(ov: Float[Tensor, "source destination"], top: int = 1) -> float:
+    """The share of source tokens that are among the `top` destinations of their own row."""
+    # BEGIN SOLUTION
+    copied = 0
+    for source, row in enumerate(ov):
+        copied += (row > row[source]).sum().item() < top
+    return copied / len(ov)
+    # END SOLUTION
+
+
+# %% tags=["check"] points=1
+def check_agrees_with_the_reference(student, draw):
+    """copied_share agrees with the reference on circuits you have not seen, for several `top`, and is a Python float"""
+    for top in (1, 2, draw.integer(3, 6)):
+        size = draw.integer(12, 40)
+        ov = draw.normal(size, size) + draw.choice([0.5, 1.0]) * draw.normal(size).expand(size, -1)
+        ov = ov + 1.5 * torch.eye(size, device=ov.device)
+        share = student.copied_share(ov, top)
+        expect_close(share, circuits.copied_share(ov, top))
+        expect(
+            not isinstance(share, Tensor), "The share is a tensor, not a Python float (`item` makes it one)."
+        )
+    expect_untouched(student, student.copied_share, ov, top)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_goes_by_the_order_within_a_row(student, draw):
+    """scaling or shifting a row changes nothing, one loud word takes all, and ties count in favour"""
+    size = draw.integer(8, 30)
+    ov = draw.normal(size, size) + 2 * torch.eye(size, device=draw.device)
+    expected = circuits.copied_share(ov, 2)
+    changed = ov * (0.1 + draw.normal(size, 1).abs()) + 9 * draw.normal(size, 1)
+    expect_close(student.copied_share(changed, 2), expected)
+    loud = 0.01 * draw.normal(size, size) + torch.eye(size, device=draw.device)
+    loud[:, draw.integer(0, size - 1)] += 30.0
+    expect_close(student.copied_share(loud, 1), 1 / size)
+    expect_close(student.copied_share(loud, 2), 1.0)
+    expect_close(student.copied_share(torch.zeros(size, size, device=draw.device)), 1.0)
+    below = torch.eye(size, device=draw.device) - 5.0
+    expect_close(student.copied_share(below), 1.0)
+
+
+# %% [markdown] tags=["predict"] name="heads_that_copy" choices=["the induction heads, and no other", "the induction heads, and another", "not the induction heads"]
+r"""Compute this share for all heads of `course-gpt2`, from the embedding alone. Which heads have the largest shares? ("Large"
+shall mean more than a half.)"""
+
+# %% tags=["demo"]
+some = torch.arange(0, cfg.d_vocab, max(1, cfg.d_vocab // 400))
+every_head = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
+
+
+def shares_copied(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, "layer head"]:
+    """The copied share of every head of a model, on some tokens."""
+    n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
+    places = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
+    shares = [copied_share(ov_circuit(model, place, some, through_mlp)) for place in places]
+    return torch.tensor(shares).view(n_layers, n_heads)
+
+
+raw, through = (shares_copied(course_model, through_mlp) for through_mlp in (False, True))
+large = {place for place in every_head if raw[place] > 0.5}
+outcomes = {frozenset(found): "the induction heads, and no other"}
+more = "the induction heads, and another" if large > set(found) else "not the induction heads"
+answer = outcomes.get(frozenset(large), more)
+plots.plot_by_head(raw, "share", "copied, from the embedding alone", mark=found, limit=1)
+
+# %% tags=["demo"]
+plots.plot_by_head(through, "share", "copied, from the embedding and the first MLP", mark=found, limit=1)
+
+# %% [markdown]
+r"""Two readings of the same weights, and they differ on several heads. From the embedding alone the induction heads copy a good part of
+the words, and a head of layer 0 copies more. With the first MLP they copy nearly all, the head of layer 0 copies nothing, and one
+of the last layer appears that had copied nothing before.
+
+Which reading is right? For a head of layer 0 the first: the MLP stands above it, and it never sees what the MLP wrote. For
+later heads the second is closer. And which of these heads copies *here*? Ask what each adds to the logit of the next word in
+cycles:"""
+
+# %% tags=["demo"]
+added = lens.head_logit_attribution(course_model, three_rounds, right, right.roll(1)).mean(dim=0)
+candidates = sorted({place for place in every_head if max(raw[place], through[place]) > 0.4} | set(found))
+print("          copied, raw   copied, with MLP   looks at the next word   adds to its logit")
+for place in candidates:
+    values = raw[place], through[place], completion[3][place], added[place]
+    print("{:7} {:13.2f} {:18.2f} {:24.2f} {:19.2f}".format(named([place]), *values))
+
+# %% [markdown]
+r"""Several heads *would* copy what they look at. Only those that also look at the right word say it. The reverse you have seen
+above: at period 2 the previous-token head looks at the right word and, by its weights, copies nothing. A head is a copying
+head *here* if it looks there, would copy what it finds, and is missed when it is gone. Each of the three has fooled somebody.
+
+Last, the model in which nothing stands between. `course-attn-2l` has two layers of attention, and MLPs held at zero:"""
+
+# %% tags=["demo"]
+attn_model = load_language_model("course-attn-2l")
+start = attn_model.tokenizer.bos_token_id
+pairs = token_world.repeated_tokens(attn_model.cfg.d_vocab, 20, 16, start, seed=3)
+attn_found = heads.find_induction_heads(attn_model, pairs)
+some = torch.arange(0, attn_model.cfg.d_vocab, max(1, attn_model.cfg.d_vocab // 400))
+attn_raw = shares_copied(attn_model, through_mlp=False)
+print("induction heads by attention:", named(attn_found))
+plots.plot_by_head(attn_raw, "share", "course-attn-2l: copied", mark=attn_found, limit=1)
+
+# %% [markdown]
+r"""Here the heads that copy by their weights are the heads that attend, no more and no fewer, and the embedding is what they read. This
+is the model for which the method was made. It is a good method, and its limits are those of the model it was made on.
+
+## What you may claim now
+
+| claim | what you have | what would overturn it |
+|---|---|---|
+| the model continues cycles of any period | probabilities by position, periods 2 to 6 | a period at which it fails |
+| the induction heads do it | nothing left without them, as many others removed without effect | a second mechanism at some period |
+| it has no period detector | intruders, and periodic texts that it continues wrongly, beside a model that does count | a text on which counting helps it |
+| these heads look at the right words | a score that counts all right places, at several periods | they score by chance, or at one period only |
+| they say the word | lens, shares of the logits, OV circuit | large shares that nothing misses |
+| they copy, by their weights | OV circuit, *with what stands in front of it* | another reading of E gives another list |
+
+And what not. "No period detector" is said of this model, on random words, of periods up to 6; a model trained on more and
+longer rhythms may have one. The bigram theory got the direction right and not the numbers. Nothing here has shown how the
+induction heads *find* the place. That the note of the previous-token head gets to their keys, and by what way, is the
+subject of *Path patching* (`ch04_path_patching`)."""
+
+# %% [markdown] tags=["rubric"] name="two_theories"
+r"""## In your own words
+
+Somebody writes: "Our model detects periodic patterns. It continues periodic inputs of all periods from 2 to 50 with 99 % accuracy, and we
+found two heads that track the period: without them accuracy is 0 %." In at most 200 words: what follows from this, what does not, and
+which experiments would you ask for?
+
+Levels:
+
+- 0: accepts the claim, or rejects it without a reason that could be tested.
+- 1: names another mechanism (induction) that explains the same accuracy.
+- 2: names inputs on which the two mechanisms disagree (a word that comes twice in a round, a word replaced) and says what each
+  predicts there; says that needing two heads does not tell what they do.
+- 3: as 2, and asks for a positive control (a model or a text on which a period detector passes the same test), for the
+  score's chance level and for as many control heads; and limits the conclusion to the model and the texts."""
+
+# %% [markdown] tags=["interview"] name="does_this_head_copy"
+r""""This head attends to the right token with weight 0.95, and its OV circuit copies 97 % of the vocabulary. So it is what produces the
+answer." What could still be wrong?
+
+A strong answer: what the OV circuit was read from (embedding, or embedding with the first MLP, and which of them this head really
+sees); LayerNorm and what other heads have added at that place; whether its output is large enough to matter (its share of the
+logit, with the scale held) and whether something later takes it away again; whether the model misses it (ablation of a named
+kind, with a control, alone and together with others); whether attention is right on this one text only, since on `A B A B` a
+previous-token head is right as well; and whether the texts could tell apart what one claims from its rival."""
