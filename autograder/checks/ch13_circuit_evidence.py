@@ -1,4 +1,4 @@
-"""Checks of solutions/ch13_circuit_evidence/chapter.py, version 7b71c2240912.
+"""Checks of solutions/ch13_circuit_evidence/chapter.py, version ec716cf67bc1.
 
 Written by `python -m mechinterp_course.authoring ch13_circuit_evidence`: edit the source instead.
 """
@@ -275,12 +275,12 @@ def break_circuit__breaks_false_claims_and_spares_true_ones(student, draw):
 
 
 def find_circuit__finds_and_proves_pairs(student, draw):
-    """in four new models of two layers, circuit and evidence are right"""
-    for _ in range(4):
+    """in six new models of two layers, circuit and evidence are right"""
+    for _ in range(6):
         expect_found(student, draw, "pair")
 
 
 def find_circuit__finds_and_proves_backups_and_deep_circuits(student, draw):
-    """in four new models, circuit and evidence are right, whether they have two layers or four, and a backup or none"""
-    for family in ("backup", "pair", "deep", "backup"):
+    """in six new models, circuit and evidence are right, whether they have two layers or four, and a backup or none"""
+    for family in ("backup", "pair", "deep", "backup", "pair", "deep"):
         expect_found(student, draw, family)

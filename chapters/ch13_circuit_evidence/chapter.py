@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "7b71c2240912", "source": "solutions/ch13_circuit_evidence/chapter.py"}
+#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "ec716cf67bc1", "source": "solutions/ch13_circuit_evidence/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch13_circuit_evidence`, version `7b71c2240912`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
+*Chapter `ch13_circuit_evidence`, version `ec716cf67bc1`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
 """
 
 # %% [markdown]
@@ -1063,8 +1063,8 @@ def expect_found(student, draw, family):
 
 # %% tags=["check"]
 def check_finds_and_proves_pairs(student, draw):
-    """in four new models of two layers, circuit and evidence are right"""
-    for _ in range(4):
+    """in six new models of two layers, circuit and evidence are right"""
+    for _ in range(6):
         expect_found(student, draw, "pair")
 
 

@@ -916,15 +916,15 @@ def expect_found(student, draw, family):
 
 # %% tags=["check"] points=4
 def check_finds_and_proves_pairs(student, draw):
-    """in four new models of two layers, circuit and evidence are right"""
-    for _ in range(4):
+    """in six new models of two layers, circuit and evidence are right"""
+    for _ in range(6):
         expect_found(student, draw, "pair")
 
 
 # %% tags=["check", "hidden"] points=6
 def check_finds_and_proves_backups_and_deep_circuits(student, draw):
-    """in four new models, circuit and evidence are right, whether they have two layers or four, and a backup or none"""
-    for family in ("backup", "pair", "deep", "backup"):
+    """in six new models, circuit and evidence are right, whether they have two layers or four, and a backup or none"""
+    for family in ("backup", "pair", "deep", "backup", "pair", "deep"):
         expect_found(student, draw, family)
 
 
