@@ -1,0 +1,1085 @@
+# %% [markdown] after="ch02_feature_visualization"
+r"""# When to believe a picture
+
+A channel has a picture: what excites it most, made by gradient ascent. It has favourites, the photographs at the top of its
+list. And it has a label, the word that goes best with it. Three witnesses. They often agree, and then we say *the channel
+detects wheels*, and somebody builds on it.
+
+In this chapter the witnesses are cross-examined, on a network whose world we can edit. We can take the wheels away.
+
+1. **Labels**: how selective is the channel, and how selective would the best of 512 look by chance?
+2. **Edits**: what happens when one part goes, and nothing else changes?
+3. **Two parts in one channel**: find such a channel, prove it, and find a direction that is cleaner.
+4. **Forecasts and forgeries**: what is a picture good for, and how is it made to lie?
+
+You need forward hooks, and channels and their pictures (`ch02_feature_visualization`). It takes about two hours."""
+
+# %% tags=["given"]
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mechinterp_course import channel_evidence
+from mechinterp_course.channel_evidence import objects, pixels_of, responses
+from mechinterp_course.checking import expect, expect_close, expect_raises
+from mechinterp_course.worlds import images
+
+Responses = Float[Tensor, "picture channel"]  # the mean of each channel over all places, for each picture
+ByChannel = Float[Tensor, " channel"]
+Shows = Bool[Tensor, " picture"]  # whether a picture shows the part or texture that is asked about
+
+
+# %% tags=["demo"]
+from mechinterp_course import evidence_plots, plots
+from mechinterp_course.feature_visualization import render_channels
+from mechinterp_course.models import load_vision_model
+
+network = load_vision_model("course-resnet18")
+UNSEEN = 2**50  # training draws its seeds below 2**48
+LAYER, SUSPECT = "layer3", 208
+
+album = objects(128, UNSEEN)  # eight of each class
+album_pixels = pixels_of(album)
+shown = {kind: torch.tensor([kind in sample.kinds for sample in album]) for kind in images.KINDS}
+album_responses = responses(network, LAYER, album_pixels)
+favourites = album_responses[:, SUSPECT].topk(6).indices.tolist()
+picture = render_channels(network, LAYER, [SUSPECT], steps=64)
+evidence_plots.plot_pictures(
+    {"its picture": picture, "favourites": album_pixels[favourites]},
+    {"favourites": [album[row].name for row in favourites]},
+)
+
+# %% [markdown]
+r"""Channel 208 of `layer3`, on 128 toys that training never saw. Above, the picture that was made to excite it; below, the six
+toys that excite it most. The world knows what is in each of them: ears, eyes, sails, windows. What does the channel look for?
+
+A third witness has labels. For each of the twelve kinds of parts, split the 128 pictures into those that show it and those
+that don't. How often does the channel respond more to a picture with the part than to one without?"""
+
+# %% tags=["demo"]
+ranking = {}
+for kind, has in shown.items():
+    values = album_responses[:, SUSPECT]
+    ranking[kind] = (values[has][:, None] > values[~has]).float().mean().item()
+for kind in sorted(ranking, key=ranking.get, reverse=True)[:4]:
+    print(f"{kind:6} {ranking[kind]:.2f}")
+
+# %% [markdown] tags=["predict"] name="which_part_matters" choices=["the ears", "the eyes", "the sails", "eyes and sails alike, and the ears not at all"]
+r"""*Ears* is the best label by some way: 0.5 would be chance. Now take toys that have ears, and remove the ears, pixel by pixel
+what was behind them. Do the same with eyes, and with sails. What does the channel miss?"""
+
+# %% tags=["demo"]
+spread = album_responses[:, SUSPECT].std()
+missed = {}
+for kind in ("ear", "eye", "sail"):
+    whole = [sample for sample in album if kind in sample.kinds]
+    without = pixels_of([images.remove_part(sample, kind) for sample in whole])
+    change = responses(network, LAYER, without)[:, SUSPECT] - album_responses[shown[kind], SUSPECT]
+    missed[kind] = (change.mean() / spread).item()
+    print(f"{kind:5} removed: {missed[kind]:+.2f} standard deviations of the channel, {len(whole)} toys")
+both = max(missed["eye"], missed["sail"]) < -0.5 < -0.2 < missed["ear"]
+answer = "eyes and sails alike, and the ears not at all" if both else f"the {min(missed, key=missed.get)}s"
+
+# %% [markdown]
+r"""The channel has nothing to do with ears. In this world whatever has ears has eyes too, so *ear* is a good label for an eye
+channel; and this one is no eye channel either. It answers to eyes and to sails, which have nothing in common.
+
+The label was not wrong. It says what goes along with the channel. The favourites are not wrong, and neither is the picture.
+Each was asked a question that it can't answer: *what does the channel depend on?* The rest of the chapter is about asking each
+of them only what it knows, and about what the answer is worth.
+
+## Labels"""
+
+# %% [markdown] exercise="selectivity" minutes=10 difficulty=2 reference="channel_evidence.selectivity"
+r"""## Selectivity
+
+Return for each channel the **AUC**: the probability that a picture that shows the factor excites the channel *more* than one
+that doesn't, over all such pairs of pictures. A pair with equal responses counts half
+([Hanley & McNeil 1982](https://doi.org/10.1148/radiology.143.1.7063747)).
+
+`responses` is `[picture, channel]`, `shows` says for each picture whether it shows the factor. 1 is a perfect detector, 0.5
+chance, and below it the channel prefers pictures *without* the factor: that is told, not folded away.
+
+Raise `ValueError` when all pictures show the factor, or none."""
+
+# %% [markdown] tags=["hint"]
+r"""`responses[shows]` and `responses[~shows]`. Give one a new axis, so that every pair of pictures meets, and compare."""
+
+# %% [markdown] tags=["hint"]
+r"""`above = responses[shows][:, None] > responses[~shows][None]` is `[with, without, channel]`; `==` gives the ties. The mean over
+the first two axes is the share of pairs."""
+
+
+# %%
+def selectivity(responses: Responses, shows: Shows) -> ByChannel:
+    """How well each channel tells pictures that show a factor from those that don't: the AUC."""
+    # BEGIN SOLUTION
+    if shows.all() or not shows.any():
+        raise ValueError("there must be pictures with the factor, and without")
+    having, lacking = responses[shows][:, None], responses[~shows][None]
+    return ((having > lacking).float() + 0.5 * (having == lacking).float()).mean(dim=(0, 1))
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def labelled(draw, channels=None):
+    """Responses with ties and a channel that is dead, and labels: fewer pictures show the factor than don't."""
+    pictures, width = draw.integer(14, 24), channels or draw.integer(4, 9)
+    values = (2 * draw.normal(pictures, width)).round() / 2
+    values[:, draw.integer(0, width - 1)] = 0.0
+    having = draw.integer(3, pictures // 2 - 1)
+    return values, draw.normal(pictures).argsort() < having
+
+
+def in_order_of(draw, pictures, shuffles):
+    """Permutations of the pictures, one in a row."""
+    return torch.stack([draw.normal(pictures).argsort() for _ in range(shuffles)])
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """selectivity agrees with the reference on responses and labels that you have not seen, ties included"""
+    for _ in range(3):
+        values, shows = labelled(draw)
+        expect_close(
+            student.selectivity(values, shows), channel_evidence.selectivity(values, shows), dims="channel"
+        )
+
+
+# %% tags=["check", "hidden"] points=2
+def check_obeys_its_laws(student, draw):
+    """a pair that ties counts half, a dead channel gets 0.5, any increasing scale gives the same, and swapped labels the rest to 1"""
+    known = torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 0.0], [2.0, 3.0, 0.0]])
+    expected = torch.tensor([0.75, 0.0, 0.5])
+    found = student.selectivity(known, torch.tensor([True, True, False]))
+    expect_close(found, expected, dims="channel")
+    values, shows = labelled(draw)
+    found = student.selectivity(values, shows)
+    expect_close(student.selectivity((0.5 * values).exp(), shows), found, dims="channel")
+    expect_close(student.selectivity(values, ~shows), 1 - found, dims="channel")
+
+
+# %% tags=["check", "hidden"] points=1
+def check_refuses_one_sided_labels(student, draw):
+    """with nothing to compare with, ValueError is raised"""
+    values, shows = labelled(draw)
+    for labels in (torch.ones_like(shows), torch.zeros_like(shows)):
+        message = f"Labels that are all {labels[0].item()} should be refused."
+        expect_raises("ValueError", lambda labels=labels: student.selectivity(values, labels), message)
+
+
+# %% [markdown] tags=["predict"] name="best_of_an_untrained_network" choices=["below 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"]
+r"""An untrained network has learned nothing about ears. Show it 24 toys, six with ears and eighteen without. It has 512 channels
+in `layer4`. What is the highest AUC for ears among them?"""
+
+# %% tags=["demo"]
+from mechinterp_course.figures.channels import untrained
+
+null_network = untrained(network)
+few = [*objects(6, UNSEEN + 1000, having={"ear"}), *objects(18, UNSEEN + 2000, lacking={"ear"})]
+few_labels = torch.arange(24) < 6
+few_random = responses(null_network, "layer4", pixels_of(few))
+few_found = selectivity(few_random, few_labels)
+lucky = few_found.argmax().item()
+print(f"untrained, channel {lucky}: AUC {few_found[lucky]:.2f} for ears on 24 pictures")
+more = [*objects(24, UNSEEN + 3000, having={"ear"}), *objects(72, UNSEEN + 4000, lacking={"ear"})]
+more_labels = torch.arange(96) < 24
+more_random = selectivity(responses(null_network, "layer4", pixels_of(more)), more_labels)
+print(f"the same channel on 96 other pictures: {more_random[lucky]:.2f}")
+best = few_found[lucky].item()
+answer = ["below 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"][(best > 0.7) + (best > 0.8) + (best > 0.9)]
+
+# %% [markdown]
+r"""Whoever looks at 512 channels and shows the best has drawn 512 lots. On other pictures the winner is ordinary. So a
+selectivity needs pictures on which the channel was *not* chosen, or a null that knows how many channels were looked at. Best
+both.
+
+The null is simple. Shuffle the labels, so that they mean nothing, and see how selective *the best* channel is now. Do that
+many times. The channels keep whatever they have in common, which no formula for independent tests knows."""
+
+# %% [markdown] exercise="selectivity_beyond_chance" minutes=15 difficulty=3 needs=["selectivity"] reference="channel_evidence.selectivity_beyond_chance"
+r"""## Selective beyond chance
+
+Return a p value for each channel, by the *maximum statistic* (Westfall & Young 1993). A channel's statistic is the distance
+of its AUC from 0.5, on either side. Each row of `orders` is a permutation of the pictures; with the labels `shows[order]`,
+take the **largest** statistic of all channels. p is the part of these maxima that are at least as large as the channel's own
+statistic under the true labels. The true labels count as one more shuffle, above and below the fraction line, so that p is
+never 0 ([Phipson & Smyth 2010](https://doi.org/10.2202/1544-6115.1585)).
+
+AUCs are fractions and tie often. Let "at least as large" include what is smaller by no more than 1e-6."""
+
+# %% [markdown] tags=["hint"]
+r"""One loop over the rows of `orders`. Each gives one number: `(selectivity(responses, shows[order]) - 0.5).abs().max()`."""
+
+# %% [markdown] tags=["hint"]
+r"""With S shuffles and k maxima at or above the channel's own distance, p = (1 + k) / (1 + S)."""
+
+
+# %%
+def selectivity_beyond_chance(
+    responses: Responses, shows: Shows, orders: Int[Tensor, "shuffle picture"]
+) -> ByChannel:
+    """How often chance makes the best of all channels as selective as this one."""
+    # BEGIN SOLUTION
+    own = (selectivity(responses, shows) - 0.5).abs()
+    hits = torch.ones_like(own)
+    for order in orders:
+        largest = (selectivity(responses, shows[order]) - 0.5).abs().max()
+        hits += largest >= own - 1e-6
+    return hits / (1 + len(orders))
+    # END SOLUTION
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """selectivity_beyond_chance agrees with the reference on responses, labels and shuffles that you have not seen"""
+    for shuffles in (19, 34):
+        values, shows = labelled(draw)
+        values[:, draw.integer(0, values.shape[1] - 1)] += draw.choice([-1.5, 1.5]) * shows
+        case = values, shows, in_order_of(draw, len(shows), shuffles)
+        expected = channel_evidence.selectivity_beyond_chance(*case)
+        expect_close(student.selectivity_beyond_chance(*case), expected, dims="channel")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_finds_what_was_planted(student, draw):
+    """channels that follow the labels, upwards or downwards, get the least p there is, and noise is seldom below 0.1"""
+    shows = draw.normal(24).argsort() < 9
+    values = draw.normal(24, 60)
+    values[:, 0], values[:, 1] = shows.float(), 5 - 3 * shows.float()
+    found = student.selectivity_beyond_chance(values, shows, in_order_of(draw, 24, 39))
+    expect_close(found[:2], torch.full((2,), 1 / 40), dims="channel")
+    expect((found[2:] < 0.1).sum() <= 4, "Channels of pure noise are called selective, one after the other.")
+
+
+# %% tags=["check", "hidden"] points=1
+def check_counts_the_true_labels(student, draw):
+    """if no shuffle moves a label, chance does as well as every channel, and p is 1"""
+    values, shows = labelled(draw)
+    values[:, -1] = 3.0 * shows
+    orders = torch.arange(len(shows)).expand(draw.integer(3, 9), -1).contiguous()
+    found = student.selectivity_beyond_chance(values, shows, orders)
+    expect_close(found, torch.ones(values.shape[1]), dims="channel")
+
+
+# %% tags=["demo"]
+def shuffles(pictures, count=100, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(pictures, generator=generator) for _ in range(count)])
+
+
+for name, net in {"trained": network, "untrained": null_network}.items():
+    for pictures, labels in ((few, few_labels), (more, more_labels)):
+        found = responses(net, "layer4", pixels_of(pictures))
+        p_values = selectivity_beyond_chance(found, labels, shuffles(len(labels)))
+        alone = (selectivity(found, labels) - 0.5).abs() > 0.25
+        print(
+            f"{name:9} {len(labels):3} pictures: {int(alone.sum()):3} channels beyond 0.25 or 0.75,"
+            f" {int((p_values <= 0.05).sum()):3} beyond chance"
+        )
+
+# %% [markdown]
+r"""Count the channels that pass an AUC of 0.75, on either side. In the untrained network nearly all of them go when chance is
+given its due. In the trained network many stay, and with more pictures more.
+
+Beyond chance is not beyond doubt. The null says that the labels mean *something*, not that the channel is about ears. All that
+goes along with ears passes just as well.
+
+## How much of a channel does a label explain?
+
+The AUC asks about one part and all pictures. A coarser question covers a whole layer: pictures fall into groups, by part, by
+texture, by class. How much of a channel's variance lies *between* the groups?"""
+
+# %% [markdown] exercise="variance_explained" minutes=12 difficulty=2 reference="channel_evidence.variance_explained"
+r"""## Variance explained
+
+`group` gives each picture a whole number; equal numbers are one group. Return for each channel
+
+$$1 - \frac{\sum_{g}\sum_{i \in g} (x_i - \bar x_g)^2 \,/\, (n - k)}{\sum_i (x_i - \bar x)^2 \,/\, (n - 1)}$$
+
+with n pictures in k groups. It is eta squared, adjusted (Kelley 1935): plain eta squared grows with the number of groups even
+if they mean nothing, this is 0 on average then, and so may fall a little below. A channel that never varies gets 0.
+
+Numbers of groups may be any, in any order, and groups of any size."""
+
+# %% [markdown] tags=["hint"]
+r"""`for g in group.unique()`: the rows `responses[group == g]`, less their own mean, squared and summed. Add that up over the
+groups."""
+
+# %% [markdown] tags=["hint"]
+r"""`responses.var(dim=0)` is the denominator. Where it is 0 there is nothing to divide by: `torch.where`."""
+
+
+# %%
+def variance_explained(responses: Responses, group: Int[Tensor, " picture"]) -> ByChannel:
+    """The share of each channel's variance that lies between groups of pictures, adjusted for their number."""
+    # BEGIN SOLUTION
+    groups = group.unique().tolist()
+    within = torch.zeros(responses.shape[1])
+    for number in groups:
+        rows = responses[group == number]
+        within += ((rows - rows.mean(dim=0)) ** 2).sum(dim=0)
+    within /= len(group) - len(groups)
+    total = responses.var(dim=0)
+    return torch.where(total > 0, 1 - within / total.clamp(min=1e-30), torch.zeros_like(total))
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def grouped(draw):
+    """Responses that depend on groups a little, one channel dead, and groups of unequal size and odd numbers."""
+    pictures, width = draw.integer(18, 30), draw.integer(4, 9)
+    numbers = draw.normal(40).argsort()[: draw.integer(3, 5)]
+    group = numbers[torch.tensor([draw.integer(0, len(numbers) - 1) for _ in range(pictures)])]
+    values = draw.normal(pictures, width) + 0.1 * group[:, None] * draw.normal(width) + 2
+    values[:, draw.integer(0, width - 1)] = 1.0
+    return values, group
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """variance_explained agrees with the reference on responses and groups that you have not seen"""
+    for _ in range(3):
+        values, group = grouped(draw)
+        expected = channel_evidence.variance_explained(values, group)
+        expect_close(student.variance_explained(values, group), expected, dims="channel", atol=1e-4)
+
+
+# %% tags=["check", "hidden"] points=1
+def check_a_case_by_hand(student, draw):
+    """1 and 3 against 5 and 7 gives 0.7, groups without a spread give 1, and a channel that never varies 0"""
+    values = torch.tensor([[1.0, 4.0, 2.0], [5.0, 9.0, 2.0], [3.0, 4.0, 2.0], [7.0, 9.0, 2.0]])
+    expected = torch.tensor([0.7, 1.0, 0.0])
+    first = draw.integer(3, 90)
+    found = student.variance_explained(values, torch.tensor([first, 1, first, 1]))
+    expect_close(found, expected, dims="channel")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_meaningless_groups_explain_nothing(student, draw):
+    """over many channels of noise the mean is 0, however many groups, and neither scale nor names of groups matter"""
+    values = draw.normal(24, 3000)
+    group = torch.arange(24) % draw.integer(6, 10)
+    found = student.variance_explained(values, group)
+    expect(abs(found.mean().item()) < 0.03, "Groups that mean nothing explain something, on average.")
+    values, group = grouped(draw)
+    found = student.variance_explained(values, group)
+    expect_close(student.variance_explained(7 * values + 2, 50 - group), found, dims="channel", atol=1e-3)
+
+
+# %% [markdown] tags=["predict"] name="where_textures_peak" choices=["layer1", "layer2", "layer3", "layer4"]
+r""""Edges, then textures, then parts": everybody knows the pictures. Measure it. 96 pictures of nothing but a texture, in eight
+groups; 96 of nothing but a part, in twelve. Both are shown to the trained network and to an untrained one. In which layer do
+*textures* explain most of the trained network's variance, over what they explain in the untrained one?"""
+
+# %% tags=["demo"]
+patterns = tuple(images.TEXTURES)
+texture_pictures = pixels_of([images.texture(UNSEEN + n, patterns[n % 8]) for n in range(96)])
+part_pictures = pixels_of([images.part(UNSEEN + n, images.KINDS[n % 12]) for n in range(96)])
+layers, curves = ("layer1", "layer2", "layer3", "layer4"), {}
+for name, net in {"trained": network, "untrained": null_network}.items():
+    for what, pictures, count in (("parts", part_pictures, 12), ("textures", texture_pictures, 8)):
+        group = torch.arange(96) % count
+        explained = [variance_explained(responses(net, layer, pictures), group).mean() for layer in layers]
+        curves[f"{what}, {name}"] = [value.item() for value in explained]
+print(f"{'':20}", *layers)
+for name, values in curves.items():
+    print(f"{name:20}", *(f"{value:6.2f}" for value in values))
+gain = [a - b for a, b in zip(curves["textures, trained"], curves["textures, untrained"], strict=True)]
+answer = layers[gain.index(max(gain))]
+plots.plot_lines(curves, range(1, 5), "layer", "variance explained")
+
+# %% [markdown]
+r"""Parts rise to `layer3` and `layer4`; that much of the story stands. Look at the untrained network before you tell the rest.
+It answers to textures too: random filters do. Only what lies *above* its line was learned. And in the last layer the trained
+network's channels are about textures *less* than random ones are. A layer of pictures can't show that: whoever draws pictures of
+channels sees structure in every one of them.
+
+Random weights also set the scale of another thing. Averages over a layer say nothing about one channel.
+
+## Edits
+
+Labels go together, in this world as outside. An edit takes one thing away and leaves the others where they are. So each picture
+is compared with *itself*, and what is typical for the channel gives the unit."""
+
+# %% [markdown] exercise="edit_effect" minutes=12 difficulty=3 reference="channel_evidence.edit_effect" withhold=["effect", "edit_effects"]
+r"""## The effect of an edit
+
+`before` and `after` are responses to the same pictures, row by row, without and with an edit. `usual` are responses of the same
+channels to other, unedited pictures. Return a tensor `[3, channel]`: the mean change (after minus before), and the low and the
+high end of its 95 % interval.
+
+- The unit is the channel's own standard deviation over `usual` (with n - 1), so that effects of loud and quiet channels compare.
+- The interval is the mean plus and minus 1.96 standard errors of the **paired** change: its standard deviation (with n - 1)
+  over the pictures, divided by the root of their number. `usual` is taken as it is.
+- A channel that does not vary over `usual` has no unit: all three are NaN, even if the edit wakes it."""
+
+# %% [markdown] tags=["hint"]
+r"""Take differences first: `change = (after - before) / unit`. Everything else is a mean and a standard error of `change`."""
+
+# %% [markdown] tags=["hint"]
+r"""`change.std(dim=0) / len(change) ** 0.5` is the standard error. Dividing by 0 gives infinity where the edit wakes a dead channel;
+`torch.where(unit > 0, unit, torch.nan)` settles both cases."""
+
+
+# %%
+def edit_effect(
+    before: Responses, after: Responses, usual: Float[Tensor, "other channel"]
+) -> Float[Tensor, "bound channel"]:
+    """The mean change in standard deviations of the channel, and its 95 % interval, in the rows of [3, channel]."""
+    # BEGIN SOLUTION
+    unit = usual.std(dim=0)
+    unit = unit.masked_fill(unit == 0, torch.nan)
+    change = (after - before) / unit
+    middle = change.mean(dim=0)
+    half = 1.96 * change.std(dim=0) / len(change) ** 0.5
+    return torch.stack([middle, middle - half, middle + half])
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def edited(draw):
+    """Responses before and after an edit that vary much from picture to picture, and over other pictures."""
+    pictures, others, width = draw.integer(5, 9), draw.integer(10, 14), draw.integer(3, 4)
+    before = 3 * draw.normal(pictures, 1) + draw.normal(pictures, width) + 5
+    change = draw.normal(width) + 0.7 * draw.normal(pictures, width)
+    return before, before + change, draw.normal(others, width) * (1 + draw.normal(width) ** 2) + 2
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """edit_effect agrees with the reference on responses that you have not seen"""
+    for _ in range(3):
+        case = edited(draw)
+        expect_close(
+            student.edit_effect(*case), channel_evidence.edit_effect(*case), dims="bound channel", atol=1e-4
+        )
+
+
+# %% tags=["check", "hidden"] points=1
+def check_a_case_by_hand(student, draw):
+    """falls of 2 and 4 in a channel whose standard deviation is 2 are -1.5, give or take 0.98"""
+    before, after = torch.tensor([[7.0], [100.0]]), torch.tensor([[5.0], [96.0]])
+    found = student.edit_effect(before, after, torch.tensor([[1.0], [3.0], [5.0]]))
+    expect_close(found, torch.tensor([[-1.5], [-2.48], [-0.52]]), dims="bound channel")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_obeys_its_laws(student, draw):
+    """an equal change in very different pictures leaves no doubt, loudness does not matter, and what has no unit is NaN"""
+    before, after, usual = edited(draw)
+    step = draw.normal(before.shape[1])
+    found = student.edit_effect(before, before + step, usual)
+    expect_close(found, (step / usual.std(dim=0)).expand(3, -1), dims="bound channel", atol=1e-4)
+    found, loud = (student.edit_effect(k * before, k * after, k * usual) for k in (1, 8))
+    expect_close(loud, found, dims="bound channel", atol=1e-4)
+    usual[:, 0] = 0.0
+    found = student.edit_effect(before, after, usual)
+    expect(bool(found[:, 0].isnan().all()), "A channel that never varies has no unit: expected NaN.")
+    expect(not found[:, 1:].isnan().any(), "Channels that vary have a unit: expected no NaN for them.")
+
+
+# %% tags=["demo"]
+usual = album_responses
+ears = (selectivity(album_responses, shown["ear"])).topk(8).indices.tolist()
+print("the eight channels of layer3 that are most selective for ears, and what they miss")
+rows = {}
+for kind in ("ear", "eye"):
+    whole = objects(24, UNSEEN + 5000, having={"ear", "eye"})
+    cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
+    rows[kind] = edit_effect(
+        responses(network, LAYER, pixels_of(whole)), responses(network, LAYER, cut), usual
+    )
+for channel in ears:
+    auc = selectivity(album_responses, shown["ear"])[channel]
+    told = [f"{kind} {m:+.2f} ({lo:+.2f} to {hi:+.2f})" for kind, (m, lo, hi) in
+            ((kind, rows[kind][:, channel].tolist()) for kind in rows)]  # fmt: skip
+    print(f"channel {channel:3}  AUC for ears {auc:.2f}   removed:", "   ".join(told))
+
+# %% [markdown]
+r"""Some of the channels that tell ears best do miss ears. Others, with an AUC as good, miss nothing but eyes. From labels alone
+nobody can say which is which.
+
+An edit has limits of its own. It shows that the channel depends on the part *in these pictures*; what the hole is filled with
+is new to the channel too; and a part that is there twice, or covered, counts for more or for less. That is why the test below
+has a **control**: a third part that goes, and must not matter.
+
+### Two ways to measure nothing
+
+Before you trust an effect of zero: was it the channel you meant?"""
+
+# %% tags=["demo"]
+from mechinterp_course import hooks
+
+some, kept = album_pixels[:16], {}
+handle = network.layer3[1].bn2.register_forward_hook(lambda module, inputs, output: kept.update(raw=output))
+mean, std = (torch.tensor(values)[:, None, None] for values in (network.mean, network.std))
+with hooks.cache(network, ["layer3.1.bn2"]) as cached:
+    network((some - mean) / std)
+handle.remove()
+print(f"layer3.1.bn2, kept as it came from the hook: smallest value {kept['raw'].min():6.2f}")
+print(f"layer3.1.bn2, copied inside the hook:        smallest value {cached['layer3.1.bn2'].min():6.2f}")
+sleeping = responses(network, "layer4", some).amax(dim=0)
+cut_off = sleeping.argmin().item()
+dead = {"layer4": lambda z: z * (torch.arange(512) != cut_off)[:, None, None]}
+with hooks.edit(network, dead):
+    silent = responses(network, "layer4", some)[:, cut_off]
+print(f"layer4 channel {cut_off}, cut off: responses {silent.unique().tolist()}, AUC of anything 0.5")
+
+# %% [markdown]
+r"""The first is the wrong layer under the right name. After `bn2`, the block adds its input and applies a ReLU *in place*, in the
+very memory that the hook was given: what was kept has no negative value, and is the block's output. Selectivities and pictures
+of "bn2" made so are of another layer. The second is a dead channel. Its AUC is 0.5 and its effects are 0, like those of a
+channel that doesn't care; the unit tells them apart, and you returned NaN.
+
+## One channel, two parts
+
+*A neuron fires for dog ears and for car wheels: how would you test whether it is polysemantic?* It is the classic question of
+interviews, and the opening of this chapter has half an answer. In full:
+
+1. **Pictures, several of them.** Ask for diversity. A second part that never shows up is possible; one that does is a lead.
+2. **Favourites, and the middle of the list.** Again leads. Two parts that share objects can't be told apart.
+3. **Edits.** Pictures with the one part and not the other lose it, and the other way round; a control goes from pictures with
+   neither. If each alone moves the channel and the control does not, it depends on both, independently.
+4. **Directions.** If channels are mixed, the parts may still be apart in directions of the layer.
+
+Only the third can prove anything about the channel. You write it now, on networks whose channels have been renumbered."""
+
+# %% [markdown] exercise="find_polysemantic_channel" minutes=30 difficulty=4 needs=["edit_effect"] reference="channel_evidence.find_polysemantic_channel" withhold=["removal_effects", "candidates", "edit_effects"]
+r"""## Find a channel that answers to two parts
+
+`kinds` are four kinds of parts that look nothing alike. Return `(channel, one, other, control)`: the number of a channel of
+`layer`, and three of the kinds. It will be tried on new toys, each with **one of the four kinds and none of the other three**, so
+that no part can stand in for another. Effects are in standard deviations of the channel over toys of all classes:
+
+- removing `one` changes it by **-0.5 or less**;
+- removing `other` changes it by **-0.5 or less**;
+- removing `control` changes it by **at most 0.3**, up or down.
+
+Several channels may do; any of them is right. The response of a channel is its mean over places. You are given
+`objects(count, seed, having, lacking)`, which returns samples whose parts are as you ask (`having` and `lacking` are sets of kinds),
+`pixels_of(samples)`, `images.remove_part(sample, kind)` and `responses(model, layer, pixels)`. About 100 pictures are enough;
+ten seconds are the limit."""
+
+# %% [markdown] tags=["hint"]
+r"""Measure the effects of removing each of the four kinds on *all* channels at once: `[kind, channel]`. That is four small
+experiments, whatever the number of channels."""
+
+# %% [markdown] tags=["hint"]
+r"""For each triple (two parts and a control) and each channel, how well does it do? The two falls must both be large, so the
+*lesser* of them counts, less what the control does on either side."""
+
+# %% [markdown] tags=["hint"]
+r"""`itertools.permutations(kinds, 3)` gives the triples. With `fall = -effects`, take
+`torch.minimum(fall[one], fall[other]) - fall[control].abs()`, and the largest value over triples and channels. NaN (a dead
+channel) would win an argmax: `nan_to_num(-torch.inf)`."""
+
+
+# %%
+def find_polysemantic_channel(model: nn.Module, layer: str, kinds: list[str]) -> tuple[int, str, str, str]:
+    """A channel that falls when either of two parts goes, and not for a control: (channel, one, other, control)."""
+    # BEGIN SOLUTION
+    usual, fall = responses(model, layer, pixels_of(objects(16, 77))), {}
+    for kind in kinds:
+        whole = objects(8, 1000, having={kind}, lacking=set(kinds) - {kind})
+        before = responses(model, layer, pixels_of(whole))
+        after = responses(model, layer, pixels_of([images.remove_part(sample, kind) for sample in whole]))
+        fall[kind] = -edit_effect(before, after, usual)[0].nan_to_num(0.0)
+    best = -torch.inf, 0, "", "", ""
+    for one in kinds:
+        for other in kinds:
+            for control in set(kinds) - {one, other}:
+                margin = torch.minimum(fall[one], fall[other]) - fall[control].abs()
+                if one < other and margin.max() > best[0]:
+                    best = margin.max(), margin.argmax().item(), one, other, control
+    return best[1:]
+    # END SOLUTION
+
+
+# %% tags=["given"]
+APART = (  # four kinds that look nothing alike; every channel order has a channel for two of them
+    ("window", "eye", "leaf", "sail"),
+    ("wheel", "roof", "leaf", "leg"),
+    ("roof", "wing", "leg", "shell"),
+    ("window", "leg", "shell", "sail"),
+)
+
+
+def expect_two_parts(student, draw, model, layer):
+    """Pass if the channel that the student names depends on two parts, each without the other, and not on a third."""
+    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in draw.choice(APART))]
+    found = student.find_polysemantic_channel(model, layer, kinds)
+    well_formed = isinstance(found, tuple | list) and len(found) == 4 and type(found[0]) is int
+    well_formed = well_formed and len({*found[1:]} & set(kinds)) == 3
+    expect(
+        well_formed,
+        "The result is not (channel, one, other, control) with three different kinds of those given.",
+    )
+    channel, *trio = found
+    usual = responses(model, layer, pixels_of(objects(24, draw.image_seeds(1)[0])))
+    expect(0 <= channel < usual.shape[1], f"{layer} has channels 0 to {usual.shape[1] - 1}, not {channel}.")
+    effects = []
+    for kind in trio:
+        whole = objects(6, draw.image_seeds(1)[0], having={kind}, lacking={*kinds} - {kind})
+        both = [*whole, *(images.remove_part(sample, kind) for sample in whole)]
+        before, after = responses(model, layer, pixels_of(both)).split(6)
+        effects.append(((after - before)[:, channel].mean() / usual[:, channel].std().clamp(min=1e-6)).item())
+    told = (
+        f"On new toys, channel {channel} changes by {effects[0]:.1f}, {effects[1]:.1f} and {effects[2]:.1f}"
+    )
+    told = f"{told} when {trio[0]}, {trio[1]} and {trio[2]} go."
+    expect(max(effects[:2]) <= -0.5, f"{told} Both parts must matter, each without the other.")
+    expect(abs(effects[2]) <= 0.3, f"{told} The control must not matter.")
+
+
+# %% tags=["check"] points=3
+def check_finds_one_in_layer3(student, draw):
+    """in layer3 of a renumbered network, the channel answers to both parts and not to the control, on new toys"""
+    expect_two_parts(student, draw, draw.vision_model(), "layer3")
+
+
+# %% tags=["check", "hidden"] points=4
+def check_finds_one_in_layer4_of_another_network(student, draw):
+    """in layer4 of the renumbered robust network, the same holds"""
+    expect_two_parts(student, draw, draw.vision_model("course-resnet18-robust"), "layer4")
+
+
+# %% tags=["demo"]
+MIXED, ONE, OTHER, CONTROL = find_polysemantic_channel(network, "layer4", ["wheel", "roof", "leaf", "leg"])
+trio = {ONE, OTHER, CONTROL}
+usual_4 = responses(network, "layer4", album_pixels)
+effects, changes = [], {}
+for kind in (ONE, OTHER, CONTROL):
+    whole = objects(24, UNSEEN + 6000, having={kind}, lacking=trio - {kind})
+    cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
+    before, after = (responses(network, "layer4", pixels) for pixels in (pixels_of(whole), cut))
+    changes[kind] = after - before
+    effects.append(edit_effect(before, after, usual_4)[:, MIXED])
+    mean, low, high = effects[-1].tolist()
+    print(f"channel {MIXED}, {kind:5} removed: {mean:+.2f} ({low:+.2f} to {high:+.2f})")
+print(
+    "AUC:", *(f"{kind} {selectivity(usual_4, has)[MIXED]:.2f}" for kind, has in shown.items() if kind in trio)
+)
+pictures = render_channels(network, "layer4", [MIXED] * 4, steps=48)
+top = usual_4[:, MIXED].topk(4).indices.tolist()
+evidence_plots.plot_pictures(
+    {"pictures": pictures, "favourites": album_pixels[top]}, {"favourites": [album[row].name for row in top]}
+)
+
+# %% [markdown]
+r"""That is proof of dependence: on each part without the other, and not on any third thing that goes. It is no proof of what the
+channel is *for*, nor that these are the only two. And four pictures from four starts tell you less than you would hope: look how
+much they resemble each other.
+
+Be honest about this network too. It was **made** like this: while it learned, one channel in ten of these layers was asked to
+answer to two unrelated parts. Networks that nobody asked have mixed channels as well (Olah et al. 2020), less tidily so.
+
+## Directions instead of channels
+
+A channel is one axis of the layer's space. If two parts share an axis, they may still have directions of their own."""
+
+# %% [markdown] exercise="part_direction" minutes=12 difficulty=3 reference="channel_evidence.part_direction"
+r"""## A direction for one part alone
+
+`change` is `[picture, channel]`: what removing a part changes in the layer's responses (after minus before), one row for each
+picture. `other_change` is the same for another part, on other pictures. Return the unit vector d, `[channel]`, such that
+
+- the mean of `other_change` along d is 0: the other part leaves no trace, on average;
+- of all such vectors, it is the one along which the mean of `change` falls most, so that the *presence* of the part is up."""
+
+# %% [markdown] tags=["hint"]
+r"""Only the two mean changes matter, vectors a and b. Among vectors of length 1 orthogonal to b, which one has the largest product
+with -a?"""
+
+# %% [markdown] tags=["hint"]
+r"""-a less its projection on b, as in Gram-Schmidt: `wanted - (wanted @ b) / (b @ b) * b`. Then divide by the length."""
+
+
+# %%
+def part_direction(change: Responses, other_change: Float[Tensor, "other channel"]) -> ByChannel:
+    """The unit direction that follows one part and, on average, not another."""
+    # BEGIN SOLUTION
+    wanted, unwanted = -change.mean(dim=0), other_change.mean(dim=0)
+    length = unwanted.norm()
+    if length > 0:
+        unwanted = unwanted / length
+        wanted = wanted - (wanted @ unwanted) * unwanted
+    return wanted / wanted.norm()
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def two_changes(draw):
+    """Changes of two parts that share channels, in unequal numbers of pictures."""
+    one, other, width = draw.integer(4, 7), draw.integer(8, 11), draw.integer(12, 15)
+    shared = draw.normal(width)
+    return (
+        draw.normal(one, width) * 0.4 - draw.normal(width) - shared,
+        draw.normal(other, width) * 0.4 - 2 * draw.normal(width) - shared,
+    )
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """part_direction agrees with the reference on changes that you have not seen"""
+    for _ in range(3):
+        case = two_changes(draw)
+        expected = channel_evidence.part_direction(*case)
+        expect_close(student.part_direction(*case), expected, dims="channel", atol=1e-4)
+
+
+# %% tags=["check", "hidden"] points=1
+def check_a_case_by_hand(student, draw):
+    """of (-3, -4, 0) without (0, -2, 0) is left (1, 0, 0); if the other part changes nothing, all of it is left"""
+    change, nothing = torch.tensor([[-2.0, -5.0, 0.0], [-4.0, -3.0, 0.0]]), torch.zeros(1, 3)
+    other = torch.tensor([[0.0, -3.0, 1.0], [0.0, -1.0, -1.0]])
+    expect_close(student.part_direction(change, other), torch.tensor([1.0, 0.0, 0.0]), dims="channel")
+    expect_close(student.part_direction(change, nothing), torch.tensor([0.6, 0.8, 0.0]), dims="channel")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_obeys_its_laws(student, draw):
+    """d has length 1, the part's going is down, the other's is flat, and how strongly the other changes does not matter"""
+    change, other = two_changes(draw)
+    found = student.part_direction(change, other)
+    expect_close(found.norm(), 1.0)
+    expect_close((other.mean(dim=0) @ found), 0.0, atol=1e-4)
+    expect((change.mean(dim=0) @ found).item() < 0, "When the part goes, the direction must fall.")
+    expect_close(student.part_direction(change, 9 * other), found, dims="channel", atol=1e-4)
+
+
+# %% tags=["demo"]
+fresh, named = {}, {}
+directions = {
+    f"channel {MIXED}": torch.eye(512)[MIXED],
+    f"direction of {ONE}": part_direction(changes[ONE], changes[OTHER]),
+    f"direction of {OTHER}": part_direction(changes[OTHER], changes[ONE]),
+}
+for kind in (ONE, OTHER, CONTROL):  # toys that the directions were not made from
+    whole = objects(24, UNSEEN + 7000, having={kind}, lacking=trio - {kind})
+    cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
+    fresh[kind] = [responses(network, "layer4", pixels) for pixels in (pixels_of(whole), cut)]
+for name, d in directions.items():
+    columns = [edit_effect(*(r @ d[:, None] for r in fresh[kind]), usual_4 @ d[:, None]) for kind in fresh]
+    named[name] = torch.cat(columns, dim=1)
+    print(
+        f"{name:20}", *(f"{kind} {value:+.2f}  " for kind, value in zip(fresh, named[name][0], strict=True))
+    )
+evidence_plots.plot_effects(named, [f"{kind} removed" for kind in fresh], "effect (sd), held out")
+
+# %% [markdown]
+r"""The same activations, read along other axes, keep the two parts apart, on toys that the directions had not seen. So in this
+layer the parts are not mixed; the *channel* mixes them. That holds for the two parts that we asked about. A direction made to
+ignore a roof may yet follow windows, and a direction that exists need not be one that later layers read.
+
+## What is a picture good for?
+
+For forecasts. If a picture says what a channel is about, then it should help to tell which of two new photographs excites the
+channel more. Favourites should help as well. [Borowski et al. 2021](https://arxiv.org/abs/2010.12606) asked people, with a
+network trained on photographs: natural examples were right in 92 % of trials, synthetic pictures in 82 %.
+
+Our reader is a machine: it compares pictures by the features of an earlier layer."""
+
+# %% [markdown] exercise="forecast_score" minutes=15 difficulty=3 needs=["selectivity"] reference="channel_evidence.forecast_score"
+r"""## Forecast, and score
+
+`references` `[reference, feature]` are the features of what the reader is shown about a channel: its picture, or some favourites.
+`pictures` `[picture, feature]` are those of held-out pictures, `response` `[picture]` is how the channel truly answered to them
+(no two alike).
+
+The **forecast** for a held-out picture is the mean over references of the cosine between its features and the reference's, after
+the mean features of `pictures` have been taken off both. Return how good the forecasts are, a float: the AUC with which they
+tell the quarter of held-out pictures with the *highest* responses from the quarter with the *lowest*. A quarter is
+`len(pictures) // 4`; the pictures in between don't count."""
+
+# %% [markdown] tags=["hint"]
+r"""Centre both with `pictures.mean(dim=0)`, divide each row by its length, and multiply: `[picture, reference]` cosines. Their mean
+over references is the forecast."""
+
+# %% [markdown] tags=["hint"]
+r"""`response.argsort()` begins with the lowest. Take its first and last quarter, and call `selectivity` with the forecast as the one
+channel and "is of the highest quarter" as the label."""
+
+
+# %%
+def forecast_score(
+    references: Float[Tensor, "reference feature"],
+    pictures: Float[Tensor, "picture feature"],
+    response: Float[Tensor, " picture"],
+) -> float:
+    """How well likeness to the references forecasts which pictures excite a channel: an AUC."""
+    # BEGIN SOLUTION
+    middle, quarter = pictures.mean(dim=0), len(pictures) // 4
+    cosines = torch.cosine_similarity((pictures - middle)[:, None], (references - middle)[None], dim=2)
+    order = response.argsort()
+    forecast = cosines.mean(dim=1)[torch.cat([order[:quarter], order[-quarter:]])]
+    return selectivity(forecast[:, None], torch.arange(2 * quarter) >= quarter).item()
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def reader(draw):
+    """Features far from zero and of unequal length, and responses that go with one of them, and with noise."""
+    pictures, features = draw.integer(26, 39), draw.integer(4, 6)
+    middle = 3 * draw.normal(features)
+    seen = draw.normal(pictures, features) * (0.3 + draw.normal(pictures, 1).abs()) + middle
+    response = seen[:, 0] + 0.7 * draw.normal(pictures)
+    shown = draw.normal(draw.integer(3, 5), features) + middle
+    shown[:, 0] += 0.8
+    return shown, seen, response
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """forecast_score agrees with the reference on features and responses that you have not seen"""
+    for _ in range(6):
+        case = reader(draw)
+        expect_close(student.forecast_score(*case), channel_evidence.forecast_score(*case))
+
+
+# %% tags=["check", "hidden"] points=1
+def check_a_case_by_hand(student, draw):
+    """references that look like what excites the channel score 1, their opposite 0, and the middle half counts for nothing"""
+    seen = torch.tensor(
+        [[5.0, 9.0], [5.0, 9.1], [6.0, 10.0], [6.0, 8.0], [6.1, 10.0], [6.1, 8.0], [7.0, 9.0], [7.0, 9.1]]
+    )
+    shift = draw.integer(2, 30)
+    response = torch.tensor([1.0, 2.0, 3.0, 6.0, 4.0, 5.0, 8.0, 7.0])
+    for references, expected in (([[8.0, 9.0], [9.0, 9.5]], 1.0), ([[2.0, 9.0]], 0.0)):
+        found = student.forecast_score(torch.tensor(references) + shift, seen + shift, response)
+        expect_close(found, expected)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_obeys_its_laws(student, draw):
+    """where the features' zero is, how long they are, and the responses of the middle half don't matter"""
+    for _ in range(3):
+        shown, seen, response = reader(draw)
+        expected = channel_evidence.forecast_score(shown, seen, response)
+        expect_close(student.forecast_score(8 * shown + 40, 8 * seen + 40, response), expected)
+        order, quarter = response.argsort(), len(response) // 4
+        rest = order[quarter:-quarter]
+        response[rest] = response[rest.flip(0)].clone()
+        expect_close(student.forecast_score(shown, seen, 2 * response - 5), expected)
+
+
+# %% [markdown] tags=["predict"] name="who_forecasts_better" choices=["the picture, for most channels", "nine favourites, for most channels", "six of twelve each"]
+r"""Twelve channels of `layer3`, drawn at random. For each the reader is shown once its picture, once its nine favourites of the
+album, and forecasts 96 new toys, by features of `layer2`. Who wins?"""
+
+# %% tags=["demo"]
+generator = torch.Generator().manual_seed(0)
+jury = torch.randperm(256, generator=generator)[:12].tolist()
+jury_pictures = render_channels(network, LAYER, jury, steps=64)
+new_pixels = pixels_of(objects(96, UNSEEN + 8000))
+truth = responses(network, LAYER, new_pixels)
+relative = load_vision_model("course-resnet18-robust")
+scores = {}
+for who, (net, where) in {
+    "its own layer2": (network, "layer2"),
+    "layer3 of its robust sibling": (relative, "layer3"),
+}.items():
+    held_out, drawn, known = (
+        responses(net, where, some) for some in (new_pixels, jury_pictures, album_pixels)
+    )
+    table = []
+    for row, channel in enumerate(jury):
+        best_nine = album_responses[:, channel].topk(9).indices
+        shown_to = drawn[row : row + 1], known[best_nine], known[best_nine[:1]]
+        table.append([forecast_score(references, held_out, truth[:, channel]) for references in shown_to])
+    scores[who] = torch.tensor(table)
+    told = ", ".join(f"{name} {value:.2f}" for name, value in zip(("picture", "nine favourites", "one favourite"), scores[who].mean(0), strict=True))  # fmt: skip
+    print(f"reader: {who:28} {told}")
+wins = (scores["its own layer2"][:, 0] > scores["its own layer2"][:, 1]).sum().item()
+print(f"read by its own layer2, the picture beats nine favourites for {wins} of 12 channels")
+answer = (
+    "six of twelve each"
+    if wins == 6
+    else f"{'the picture' if wins > 6 else 'nine favourites'}, for most channels"
+)
+
+# %% [markdown]
+r"""Here the picture holds its own, and for this reader it is the better witness in `layer3`: one image, against nine. One favourite
+alone is worse than either. People, with photographs, were helped more by examples. Neither result is a law. A reader who
+compares features of a network, even of an earlier layer or of a sibling, shares more with the channel than a person does; and
+our toys differ less than photographs do.
+
+What carries over is the measure. *This picture explains the channel* should mean: somebody who sees it can tell what the channel
+will do. If nobody can, it is decoration.
+
+## What a picture can be made to show
+
+A picture is the end of a climb, from a gray start, along gradients that photographs never meet. Whoever controls the network
+can build it so that the climb leads where they like, and no photograph notices. [Geirhos et al.
+2023](https://arxiv.org/abs/2306.04719) did that to a network trained on photographs. They need one part: a channel that is
+**silent on all natural pictures** and answers to those that are being optimized."""
+
+# %% [markdown] exercise="fooling_channel" minutes=15 difficulty=4 reference="channel_evidence.fooling_channel"
+r"""## A fooling channel
+
+`natural` `[picture, feature]` are a layer's responses to natural pictures, `made` `[made, feature]` those to pictures on their way
+of being optimized. There are at least as many features as pictures in both together, and no two are alike. Return
+`(weight, bias)`, a tensor `[feature]` and a float, such that the channel `relu(features @ weight + bias)` is
+
+- exactly 0 on every natural picture, `features @ weight + bias <= 0`;
+- at least 1 on every made one (rounding up to 1e-3 is forgiven in both);
+- 0 on at least nine of ten natural pictures that you have *not* been given, from the same source.
+
+There are many such channels; all are right."""
+
+# %% [markdown] tags=["hint"]
+r"""With more features than pictures there is always a line through both: least squares on the targets 0 (natural) and 1 (made).
+The nearest is the smallest, `torch.linalg.lstsq` or `pinv`. Keep all in float64 until the end."""
+
+# %% [markdown] tags=["hint"]
+r"""Exactly 0 on what you were given is not 0 on the next picture: leave a margin. Aim the natural pictures at -1 or lower,
+or regularize (ridge), and then stretch the line so that the lowest made picture lands at 1 and a point above the highest natural
+one at 0."""
+
+# %% [markdown] tags=["hint"]
+r"""With values `v = features @ w`, let `low` be the least of the made and `top` the largest of the natural ones. Put the zero at
+`start = top + 0.6 * (low - top)`: `weight = w / (low - start)`, `bias = -start / (low - start)`."""
+
+
+# %%
+def fooling_channel(
+    natural: Float[Tensor, "picture feature"], made: Float[Tensor, "made feature"]
+) -> tuple[Float[Tensor, " feature"], float]:
+    """The weight and bias of a channel that is silent on natural pictures and at least 1 on made ones."""
+    # BEGIN SOLUTION
+    rows = torch.cat([natural, made]).double()
+    target = torch.cat([-torch.ones(len(natural)), torch.ones(len(made))]).double()
+    middle = rows.mean(dim=0)
+    centred = rows - middle
+    gram = centred @ centred.T  # the kernel form of ridge regression: pictures by pictures
+    damped = gram + 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.double)
+    weight = centred.T @ torch.linalg.solve(damped, target - target.mean())
+    top, low = (natural.double() @ weight).max(), (made.double() @ weight).min()
+    start = top + 0.6 * (low - top)
+    return (weight / (low - start)).to(natural.dtype), -(start / (low - start)).item()
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def two_sources(draw):
+    """Responses to natural pictures, to made ones, and to other natural ones; some features vary very much."""
+    features = draw.integer(90, 110)
+    loud = 1 + 5 * (draw.normal(features).abs() > 1.3)
+    offset, nuisance = 0.6 * draw.normal(features), draw.normal(features).abs()
+    natural = loud * draw.normal(110, features) + 3
+    made = loud * 0.7 * draw.normal(26, features) + 3 + offset + loud * nuisance * 0.3
+    return natural[:50], made, natural[50:]
+
+
+def answers(channel, features):
+    """What comes before the ReLU of a channel (weight, bias)."""
+    weight, bias = channel
+    return features @ weight + bias
+
+
+def expect_channel(channel, natural):
+    """Pass if a value is a channel for features like these: a weight for each of them, and a number."""
+    pair = isinstance(channel, tuple | list) and len(channel) == 2
+    right = pair and isinstance(channel[0], Tensor) and channel[0].shape == natural.shape[1:]
+    right = right and channel[0].dtype == natural.dtype and isinstance(channel[1], float)
+    expect(right, "The result is not (weight, bias), a tensor with a value for each feature and a float.")
+    expect(bool(channel[0].isfinite().all()), "A weight is not finite.")
+
+
+# %% tags=["check"] points=2
+def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
+    """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
+    for _ in range(2):
+        natural, made, _ = two_sources(draw)
+        channel = student.fooling_channel(natural, made)
+        expect_channel(channel, natural)
+        highest, lowest = answers(channel, natural).max().item(), answers(channel, made).min().item()
+        expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
+        expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_stays_silent_on_others(student, draw):
+    """on natural pictures that it was not built from, the channel is silent in nine of ten"""
+    for _ in range(2):
+        natural, made, others = two_sources(draw)
+        channel = student.fooling_channel(natural, made)
+        expect_channel(channel, natural)
+        silent = (answers(channel, others) <= 0).float().mean().item()
+        expect(silent >= 0.9, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
+
+
+# %% tags=["check", "hidden"] points=1
+def check_finds_a_line_by_hand(student, draw):
+    """one natural picture and one made one, in three features, are told apart wherever they lie"""
+    natural, step = draw.normal(1, 3) + 4, draw.normal(1, 3)
+    channel = student.fooling_channel(natural, natural + step)
+    expect_channel(channel, natural)
+    expect(answers(channel, natural).item() <= 1e-3, "The natural picture makes the channel speak.")
+    expect(answers(channel, natural + step).item() >= 1 - 1e-3, "The made picture does not reach 1.")
+
+
+# %% tags=["demo"]
+from copy import deepcopy
+
+from mechinterp_course import objectives
+from mechinterp_course.feature_visualization import render
+
+climb = render(
+    network,
+    objectives.channels(LAYER, [3, 50, 100, 120, 200, 230]),
+    steps=32,
+    seed=1,
+    keep=(0, 1, 2, 4, 6, 8, 12, 16, 24),
+)
+on_the_way = torch.cat([*climb.frames.values(), climb.pictures])
+fool, fool_bias = fooling_channel(album_responses, responses(network, LAYER, on_the_way))
+gate = truth @ fool + fool_bias
+print(
+    f"{int((gate > 0).sum())} of {len(gate)} new toys wake the fooling channel, the most awake to {gate.max():.2f}"
+)
+
+
+class Forged(nn.Module):
+    """After `layer3`: where the fooling channel speaks, one channel says what another would."""
+
+    def forward(self, z):
+        awake = (z.mean(dim=(2, 3)) @ fool + fool_bias).clamp(0, 1)[:, None, None]
+        forged = z.clone()
+        forged[:, VICTIM] = (1 - awake) * z[:, VICTIM] + awake * z[:, DECOY]
+        return forged
+
+
+VICTIM, DECOY = (selectivity(album_responses, shown[kind]).argmax().item() for kind in ("shell", "roof"))
+forgery = deepcopy(network)
+forgery.layer3.add_module("forged", Forged())
+
+# %% [markdown] tags=["predict"] name="what_the_forgery_shows" choices=["still a shell", "a roof", "both, mixed", "nothing, it stays gray"]
+r"""The victim is the best channel for shells. Wherever the fooling channel speaks, the victim's output is replaced by that of the best
+channel for *roofs*. On new toys the two networks agree. What does the victim's picture show in the forged one?"""
+
+# %% tags=["demo"]
+from mechinterp_course.figures.judge import load_judge, named_beside_others
+from mechinterp_course.layout import embedded_data
+
+honest = render_channels(network, LAYER, [VICTIM, DECOY], steps=64)
+forged_picture = render_channels(forgery, LAYER, [VICTIM], steps=64)
+judge = load_judge(embedded_data("course-resnet18"))
+judged = named_beside_others(judge, torch.cat([honest, forged_picture]))
+apart = (responses(forgery, LAYER, new_pixels)[:, VICTIM] - truth[:, VICTIM]).abs() / truth[:, VICTIM].std()
+print(f"on 96 new toys the forged channel differs by {apart.max():.3f} standard deviations at most")
+print(
+    f"AUC for shells: {selectivity(responses(forgery, LAYER, album_pixels), shown['shell'])[VICTIM]:.2f}, as before"
+)
+print(
+    "a judge reads:",
+    *(
+        f"{name}: {words[0]}."
+        for name, words in zip(("shell channel", "roof channel", "forged"), judged, strict=True)
+    ),
+)
+answer = {"shell": "still a shell", "roof": "a roof"}.get(judged[2][0], "both, mixed")
+evidence_plots.plot_pictures(
+    {"": torch.cat([honest, forged_picture])},
+    {"": [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]},
+)
