@@ -1,0 +1,1387 @@
+# ---
+# jupyter:
+#   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "d475ff144b2e", "source": "solutions/ch02_feature_visualization/chapter.py"}
+# ---
+
+# %% [markdown]
+r"""
+*Chapter `ch02_feature_visualization`, version `d475ff144b2e`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+"""
+
+# %% [markdown]
+r"""
+# Seeing what a CNN sees
+
+A layer of a convolutional network is a stack of maps. Each map, a *channel*, says of every place in the picture how much of
+something is there. Nobody has told the network what that something should be, and nothing in the weights says it in words.
+
+There are two ways to ask. Show the channel pictures from the world and see which it likes; or let it draw. To let it draw,
+start from a picture without meaning and climb the gradient of the channel until the picture is what the channel wants.
+This is *feature visualization* ([Olah et al. 2017](https://distill.pub/2017/feature-visualization)). Done the obvious way
+it fails, and the failure is instructive. You build it from the ground:
+
+1. **Ask a channel**: its answer to a picture, and the natural pictures that it answers to most.
+2. **Ascend in pixels**, and look at what comes out.
+3. **Make it readable**: another way to write a picture down, colours as they occur, and a shaky hand.
+4. **Use it**: edges, textures and parts, layer by layer, beside numbers that say whether the story is true.
+
+You need to know how to read an activation (`ch01_hooks`). The chapter takes about two hours.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from mechinterp_course.checking import run_check
+    from mechinterp_course.predictions import predict
+
+# %% tags=["given"]
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import torch
+from einops import einsum
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mechinterp_course import feature_visualization, visualization_steps
+from mechinterp_course.checking import expect, expect_close, expect_equal
+from mechinterp_course.checking.observation import count_hooks
+
+Images = Float[Tensor, "batch 3 row column"]
+Activations = Float[Tensor, "batch channel row column"]
+ANSWERS = {"dims": "batch", "atol": 1e-4}  # how results are compared: by axes, up to rounding
+PIXELS = {"dims": "batch colour row column", "atol": 1e-4}
+
+
+def normalized(model: nn.Module, images: Images) -> Images:
+    """Pictures in [0, 1] as the model wants them: less its `mean`, divided by its `std`."""
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (model.mean, model.std))
+    return (images - mean) / std
+
+
+# %% tags=["given"]
+def toy_model(stride=4):
+    """A model whose answers can be told by hand: each channel is a colour's mean over squares, less 0.3.
+
+    Behind `conv` comes a norm that does nothing in eval mode, and a ReLU that works in place.
+    """
+    conv = nn.Conv2d(3, 3, stride, stride=stride)
+    with torch.no_grad():
+        conv.weight.copy_(torch.eye(3)[:, :, None, None].expand(3, 3, stride, stride) / stride**2)
+        conv.bias.fill_(-0.3)
+    norm = nn.BatchNorm2d(3, eps=0, affine=False)
+    model = nn.Sequential(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(inplace=True))).eval()
+    model.mean, model.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return model
+
+
+def in_toy(function, layer, channel, images, *rest):
+    """What a function of (model, layer, channel, images, …) gives for the toy model."""
+    return function(toy_model().to(images.device), layer, channel, images, *rest)
+
+
+def gradient_of(function, model, layer, channel, images):
+    """The gradient of the sum of a function's values, with respect to the pictures."""
+    images = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(model, layer, channel, images).sum(), images)
+    return gradient
+
+
+def hooks_left(function, model, layer, channel, images):
+    """How many hooks the model carries after a call, and after one that raises: pictures with five colours."""
+    function(model, layer, channel, images)
+    with suppress(Exception):
+        function(model, layer, channel, images.new_zeros(1, 5, 64, 64))
+    return count_hooks(model)
+
+
+def rough_pictures(draw, count, columns=64):
+    """Pictures of the world with a little noise, so that no two places are the same."""
+    images = draw.images(count)[..., :columns]
+    return (images + 0.05 * draw.normal(*images.shape)).clamp(0, 1)
+
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    import matplotlib.pyplot as plt
+
+    from mechinterp_course import plots
+    from mechinterp_course.models import load_vision_model
+    from mechinterp_course.worlds import images as world
+
+    course_model = load_vision_model("course-resnet18")
+    natural = world.batch(range(256)).images
+
+
+    def show(pictures, titles=(), rows=1, labels=(), size=1.15):
+        """Pictures side by side, `rows` rows of them, each with a title; rows have labels."""
+        with plots.course_style():
+            columns = -(-len(pictures) // rows)
+            figure, grid = plt.subplots(
+                rows,
+                columns,
+                figsize=(size * columns, (size + 0.25 * bool(titles)) * rows),
+                squeeze=False,
+                layout="constrained",
+            )
+            for place, axes in enumerate(grid.flat):
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+                if place < len(pictures):
+                    axes.imshow(pictures[place].detach().permute(1, 2, 0).clamp(0, 1), interpolation="nearest")
+                if place < len(titles):
+                    axes.set_title(titles[place], fontsize=7.5)
+                if place % columns == 0 and labels:
+                    axes.set_ylabel(labels[place // columns], fontsize=8)
+            plt.close(figure)
+        return figure
+
+
+    layer, channel = "layer2.1.bn2", 5
+    answers = visualization_steps.channel_activation(course_model, layer, channel, natural)
+    middle, spread = answers.mean(), answers.std()
+
+
+    def deviations(pictures):
+        """What the channel answers, in standard deviations of its answers to natural pictures above their mean."""
+        found = visualization_steps.channel_activation(course_model, layer, channel, pictures)
+        return ((found - middle) / spread).mean().item()
+
+
+    static = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    best = natural[answers.topk(5).indices]
+    show(best, [f"{deviations(one[None]):.1f}" for one in best])
+
+# %% [markdown]
+r"""
+Channel 5 of a layer in the middle of `course-resnet18`, and the five of 256 natural pictures (toys on patterned grounds)
+that it answers to most. Over each, its answer: how many standard deviations above the mean of all 256.
+
+Now take television static, and change its pixels, forty small steps along the gradient of the channel's answer.
+"""
+
+# %% [markdown]
+r"""
+How far will the channel's answer to the changed static get, compared with its answer to the best of the 256 natural
+pictures?
+
+- **a** less than the best natural picture
+- **b** up to half as much again
+- **c** more than that
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    static_against_nature = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "less than the best natural picture",
+            "up to half as much again",
+            "more than that",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if static_against_nature.answered():
+        climbed = visualization_steps.ascend_pixels(course_model, layer, channel, static, steps=40, rate=1.0)
+        reached, most = deviations(climbed), deviations(best[:1])
+        outcomes = ["less than the best natural picture", "up to half as much again", "more than that"]
+        answer = outcomes[(reached > most) + (reached > 1.5 * most)]
+        print(
+            f"best natural picture {most:.1f}, static {deviations(static):.1f}, changed static {reached:.1f} deviations"
+        )
+        show([best[0], static[0], climbed[0]], ["best natural", "static", "changed static"], size=1.6)
+        static_against_nature.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+The channel prefers static to the world, if the static is its own. Two lessons, before any method. A number that says "this
+picture excites the channel very much" does not say that the picture shows *what the channel is for*. And if you want to
+read a picture, making it exciting is not enough; something must keep it among pictures that can be read. What that is, and
+what it costs, is this chapter.
+
+</details>
+
+## Ask a channel
+"""
+
+# %% [markdown]
+r"""
+## A channel's answer
+
+*`channel_activation` · 10 minutes · difficulty 2 of 5 · 5 points*
+
+Return, for each picture in `images`, the **mean over all places** of what channel `channel` of the module `layer` (a name as
+in `model.named_modules()`, such as `"layer2.1.bn2"`) gives when the model sees the picture. Pictures are in [0, 1], and
+the model wants them `normalized`.
+
+What counts is the value *as the module returned it*. Leave no hook behind, also when the model raises; and let gradients
+pass from the result to the pictures, since the rest of the chapter climbs them.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`model.get_submodule(layer)` is the module; a forward hook is called with (module, inputs, output). The output has the axes
+batch, channel, row, column.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+torchvision's blocks call `self.relu(out)` with `inplace=True`: it overwrites the very tensor that `bn1` returned, after your
+hook has seen it. Keep a copy (`clone`) inside the hook. And `try: … finally: handle.remove()`.
+
+</details>
+"""
+
+
+# %%
+def channel_activation(model: nn.Module, layer: str, channel: int, images: Images) -> Float[Tensor, " batch"]:
+    """Mean over places of a channel's answer to each picture."""
+    raise NotImplementedError("channel_activation is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """channel_activation agrees with the reference in layers of a model whose channels have other numbers"""
+    model, images = draw.vision_model(), draw.images(3)
+    for layer in ("conv1", "layer1.1.conv2", "layer2.0", "layer4.1.bn2"):
+        case = model, layer, draw.integer(0, 63), images
+        expect_close(
+            student.channel_activation(*case), visualization_steps.channel_activation(*case), **ANSWERS
+        )
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+## The pictures that excite it most, and where
+
+*`top_examples` · 12 minutes · difficulty 3 of 5 · 5 points · builds on `channel_activation`*
+
+The mean says how much of something there is in a picture; the *maximum* says whether it is anywhere, and where. Return
+`(which, where)`, two int64 tensors, for the `count` pictures with the largest maximum over places, best first:
+
+- `which`, [count]: indices into `images`, each picture at most once;
+- `where`, [count, 2]: (row, column) of that maximum, **in pixels of the picture**. A map of 8 rows divides a picture of 64 rows
+  into 8 bands of 8; cell r stands for the middle of its band, which is row 8 r + 4. In general: (r + ½) · rows of the picture /
+  rows of the map, rounded down; columns alike.
+
+As before, the answer is the channel's value as `layer` returned it. No gradients are needed.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+You need the whole map here, not its mean: the same hook, without the last step. `answers.flatten(1).max(dim=1)` gives the
+largest value of each picture, and its place in the flattened map.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+A flat place p in a map with `columns` columns is row `p // columns`, column `p % columns`. Rows and columns have bands of their
+own: pictures need not be square.
+
+</details>
+"""
+
+
+# %%
+def top_examples(
+    model: nn.Module, layer: str, channel: int, images: Images, count: int = 9
+) -> tuple[Int[Tensor, " count"], Int[Tensor, "count 2"]]:
+    """The pictures that excite a channel most at one place, and that place in pixels."""
+    raise NotImplementedError("top_examples is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference_on_pictures_that_are_not_square(student, draw):
+    """top_examples finds the pictures and places that the reference finds, in several layers"""
+    model, images = draw.vision_model(), rough_pictures(draw, 8, columns=40)
+    for layer in ("layer1.0.conv2", "layer2.1.bn2", "layer3.0.bn1"):
+        case = model, layer, draw.integer(0, 63), images, draw.integer(3, 6)
+        for found, known, dims in zip(
+            student.top_examples(*case),
+            visualization_steps.top_examples(*case),
+            ("example", "example axis"),
+            strict=True,
+        ):
+            expect_close(found, known, dims=dims)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference_on_pictures_that_are_not_square)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def patches(layer, channel, count=6, half=14):
+        """The places that excite a channel most, cut out of their pictures."""
+        which, where = top_examples(course_model, layer, channel, natural, count)
+        padded = nn.functional.pad(natural[which], [half] * 4, mode="replicate")
+        return [
+            one[:, r : r + 2 * half, c : c + 2 * half] for one, (r, c) in zip(padded, where.tolist(), strict=True)
+        ]
+
+
+    shown = [("layer1.1.bn2", 1), ("layer2.1.bn2", 5), ("layer3.1.bn2", 0), ("layer4.1.bn2", 2)]
+    show(
+        [patch for one in shown for patch in patches(*one)],
+        rows=4,
+        labels=[f"{name[:6]}\nch. {index}" for name, index in shown],
+    )
+
+# %% [markdown]
+r"""
+One channel of each layer, and the places that it answers to most, cut out with 14 pixels to each side. Deeper down, what the
+patches have in common is larger, and can be said in fewer words.
+
+Mind what you do here: you look for what patches have *in common*. Anything that always comes along has a fair chance to be
+taken for the thing itself. A wheel never comes without a body over it, and these pictures can't tell you which of the
+two the channel is about. Making a picture from nothing can, in principle: only what the channel wants has a reason to
+appear. That is the promise. Now to the price.
+"""
+
+# %% [markdown]
+r"""
+## Climb, in pixels
+
+*`ascend_pixels` · 12 minutes · difficulty 3 of 5 · 5 points · builds on `channel_activation`*
+
+Return the pictures that you get from `start` after `steps` steps of **gradient ascent** on the channel's answer. In each step,
+each picture moves by `rate` along its gradient: by `rate` times the gradient over its L2 norm (the norm over colours and
+places of this one picture). Then values are cut to [0, 1]. A picture whose gradient is zero stays as it is, for this step.
+
+`start` is left as it was, and so is the model: no gradient in its weights, which may well ask for some, nothing switched to
+training.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`torch.autograd.grad(answer.sum(), images)` gives the gradient for the pictures alone. `backward()` would leave gradients in
+every weight that asks for them.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+The sum over the batch is right: pictures don't mix, so each gets the gradient of its own answer. In each step begin with
+`images = images.detach().requires_grad_()`. Keep the norm from zero: `norm.clamp(min=1e-12)`.
+
+</details>
+"""
+
+
+# %%
+def ascend_pixels(
+    model: nn.Module, layer: str, channel: int, start: Images, steps: int, rate: float
+) -> Images:
+    """Pictures after some steps up the gradient of a channel's answer."""
+    raise NotImplementedError("ascend_pixels is not written yet")
+
+
+# %% tags=["given"]
+def contrasty(draw, count):
+    """Pictures with many pixels at 0 and at 1, of another height than width."""
+    return (2 * draw.images(count)[..., :48] - 0.5).clamp(0, 1)
+
+
+def after_ascent(function, images):
+    """Climbs in the toy model, whose weights ask for gradients; tells what has changed of pictures and model."""
+    model = toy_model().to(images.device).requires_grad_()
+    before, weights = images.clone(), {name: each.clone() for name, each in model.state_dict().items()}
+    function(model, "norm", 0, images, 2, 0.5)
+    return {
+        "start changed": not torch.equal(images, before),
+        "start asks for gradients": images.requires_grad,
+        "weights with a gradient": [name for name, each in model.named_parameters() if each.grad is not None],
+        "weights frozen": [name for name, each in model.named_parameters() if not each.requires_grad],
+        "weights changed": [
+            name for name, each in model.state_dict().items() if not torch.equal(each, weights[name])
+        ],
+        "in training": [name for name, each in model.named_modules() if each.training],
+        "hooks left": count_hooks(model),
+    }
+
+
+# %% tags=["check"]
+def check_takes_the_steps_of_the_reference(student, draw):
+    """three steps end where the reference ends, for pictures with pixels that hit 0 and 1 on the way"""
+    model, start = draw.vision_model(), contrasty(draw, 2)
+    for layer in ("layer1.1.bn2", "layer3.0.bn1"):
+        case = model, layer, draw.integer(0, 63), start, 3, draw.choice([0.8, 1.5, 3.0])
+        expect_close(student.ascend_pixels(*case), visualization_steps.ascend_pixels(*case), **PIXELS)
+
+
+if __name__ == "__main__":
+    run_check(check_takes_the_steps_of_the_reference)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    gray = torch.full((1, 3, 64, 64), 0.5)
+    flower = world.sample(12345, "flower").image[None]
+    asked = {"layer1": ("layer1.1.bn2", 1), "layer2": ("layer2.1.bn2", 5), "layer3": ("layer3.0.bn2", 7)}
+    climbs = [
+        ascend_pixels(course_model, *where, begin, 40, 1.0 if begin is not flower else 0.25)[0]
+        for begin in (gray, static, flower)
+        for where in asked.values()
+    ]
+    show(climbs, list(asked) * 3, rows=3, labels=["from gray", "from static", "from a flower"], size=1.5)
+
+# %% [markdown]
+r"""
+Three channels, climbed for from gray, from static, and from a flower. From gray something appears in the end, a crossword of
+single pixels. From static it stays static. And the flower, moved a quarter as far, remains a flower. Is it excited, then?
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def roughness(pictures):
+        """The share of a picture's power in waves shorter than four pixels."""
+        rows, columns = pictures.shape[2:]
+        frequency = torch.hypot(torch.fft.fftfreq(rows)[:, None], torch.fft.rfftfreq(columns)[None])
+        power = torch.fft.rfft2(pictures - pictures.mean(dim=(2, 3), keepdim=True)).abs() ** 2
+        return (power * (frequency > 0.25)).sum().item() / power.sum().item()
+
+
+    def shaken(pictures, times=8, seed=1):
+        """Fresh views of pictures: each moved, turned and scaled a little, `times` times."""
+        generator = torch.Generator().manual_seed(seed)
+        views = [feature_visualization.jittered(pictures, generator) for _ in range(times)]
+        return torch.cat(views)
+
+
+    def scores(layer, channel, pictures):
+        """Deviations above the natural mean: of pictures as they are, and shaken."""
+        found = channel_activation(course_model, layer, channel, natural)
+        as_it_is, held = (
+            channel_activation(course_model, layer, channel, each).mean() for each in (pictures, shaken(pictures))
+        )
+        return [((each - found.mean()) / found.std()).item() for each in (as_it_is, held, found.max())]
+
+
+    climbed_flower = ascend_pixels(course_model, *asked["layer3"], flower, 40, 0.25)
+    for name, picture in {"flower": flower, "changed flower": climbed_flower}.items():
+        excited, held, record = scores(*asked["layer3"], picture)
+        print(f"{name:15} {excited:5.1f} deviations, shaken {held:5.1f}; the best natural picture {record:.1f}")
+    print(f"power in waves under four pixels: natural {roughness(natural):.2f},", end=" ")
+    print(
+        f"climbed from gray {roughness(climbs[0][None]):.2f}, from static {roughness(climbs[3][None]):.2f} (layer1)"
+    )
+
+# %% [markdown]
+r"""
+The changed flower excites the channel more than every natural picture, and you can hardly say what was done to it. Seen
+through a shaky hand it loses a good part of that.
+
+Why? The gradient asks of every pixel alone what would help, and most of what helps is in differences between neighbours. In
+pixels, all waves are equally cheap, and there are many more short waves than long ones. In pictures of the world it is
+the other way round: power falls steeply with frequency. So ascent in pixels spends its steps where the world has nothing.
+(On a network trained on ImageNet the result is plain noise. `course-resnet18` met pictures changed by a weak adversary in
+its training, and is better behaved; its card says so.)
+
+## Make it readable
+
+Three cures. The first: write the picture as a sum of waves, and make the long ones cheap.
+"""
+
+# %% [markdown]
+r"""
+## From waves to pixels
+
+*`fourier_to_pixels` · 12 minutes · difficulty 3 of 5 · 5 points*
+
+`spectrum` has axes [batch, channel, row, frequency, 2]; the last holds real and imaginary part. Return the planes [batch, channel,
+row, column], `width` columns wide, that are the inverse real Fourier transform (`torch.fft.irfft2` with `norm="ortho"`) of the
+spectrum with **each coefficient divided by its frequency**.
+
+The frequency of a coefficient is √(f_row² + f_column²), in cycles per pixel, with f_row from `torch.fft.fftfreq` and f_column
+from `torch.fft.rfftfreq`. The constant has none; divide it by one over the longer side, the frequency of the longest wave.
+
+A spectrum of `width // 2 + 1` frequencies belongs to planes of either of two widths, even and odd, which is why `width` is
+given.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`torch.fft.fftfreq(rows)[:, None]` and `torch.fft.rfftfreq(width)[None, :]` together make the grid of frequencies;
+`torch.view_as_complex(spectrum)` makes complex numbers of pairs.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Without `s=(rows, width)`, `irfft2` takes the plane to be 2 · (frequencies − 1) wide, which is never odd.
+
+</details>
+"""
+
+
+# %%
+def fourier_to_pixels(
+    spectrum: Float[Tensor, "batch channel row frequency 2"], width: int
+) -> Float[Tensor, "batch channel row column"]:
+    """Planes whose Fourier coefficients are the spectrum, each over its frequency."""
+    raise NotImplementedError("fourier_to_pixels is not written yet")
+
+
+# %% tags=["given"]
+PLANES = {"dims": "batch channel row column", "atol": 1e-4}
+
+
+def a_spectrum(draw, rows, width):
+    """Random coefficients for planes of that size."""
+    return draw.normal(draw.integer(1, 3), draw.integer(2, 4), rows, width // 2 + 1, 2)
+
+
+def slope_of_planes(function, spectrum, width, weights):
+    """The gradient of a weighted sum of the planes with respect to the spectrum."""
+    spectrum = spectrum.clone().requires_grad_()
+    return torch.autograd.grad((function(spectrum, width) * weights).sum(), spectrum)[0]
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference_for_odd_and_even_widths(student, draw):
+    """fourier_to_pixels agrees with the reference on planes of even and of odd sides"""
+    for rows, width in ((8, 12), (9, 14), (12, 9), (7, 11)):
+        case = a_spectrum(draw, rows, width), width
+        expect_close(student.fourier_to_pixels(*case), visualization_steps.fourier_to_pixels(*case), **PLANES)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference_for_odd_and_even_widths)
+
+# %% [markdown]
+r"""
+The second cure is for colours. In a picture of the world red, green and blue rise and fall together: most of what varies is
+brightness. Three independent planes make garish noise. Mixed by the right matrix, they vary as the colours of the world do.
+"""
+
+# %% [markdown]
+r"""
+## Colours as they occur
+
+*`colour_basis` · 10 minutes · difficulty 3 of 5 · 4 points*
+
+Return a matrix B [3, 3] with **B Bᵀ = C**, where C is the covariance of the colours of `images`: over all pixels of all pictures
+together, about their overall mean. If three planes z vary independently with variance 1, then the colours B z have the
+covariance B Bᵀ.
+
+There are many such matrices, and any will do. But it must exist also for gray pictures, whose three colours are always equal.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+First make a matrix with one row for each pixel and one column for each colour. The colour axis has to come last *before* you
+reshape: `images.permute(0, 2, 3, 1).reshape(-1, 3)`. `torch.cov` wants variables in rows.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`values, vectors = torch.linalg.eigh(C)` gives C = V diag(values) Vᵀ. What is B, then? Scale *columns* of V. Rounding can make the
+smallest value a little negative, and its root NaN. (`torch.linalg.cholesky` refuses gray pictures.)
+
+</details>
+"""
+
+
+# %%
+def colour_basis(images: Images) -> Float[Tensor, "3 3"]:
+    """A matrix whose product with its transpose is the covariance of the colours."""
+    raise NotImplementedError("colour_basis is not written yet")
+
+
+# %% tags=["given"]
+def covariance_of(images):
+    """The covariance of the colours over all pixels of all pictures."""
+    return images.permute(1, 0, 2, 3).flatten(1).cov()
+
+
+def expect_root(basis, images):
+    """Pass if a matrix times its transpose is the covariance of the pictures' colours."""
+    formed = isinstance(basis, Tensor) and basis.shape == (3, 3) and bool(basis.isfinite().all())
+    expect(formed, "The result is not a tensor [3, 3] of finite numbers.")
+    covariance = covariance_of(images)
+    scale = covariance.diagonal().mean()
+    expect_close(basis @ basis.T / scale, covariance / scale, dims="colour other_colour", rtol=0, atol=2e-3)
+
+
+# %% tags=["check"]
+def check_its_square_is_the_covariance(student, draw):
+    """B Bᵀ is the covariance of the colours, of pictures of the world and of pictures with any colours"""
+    images = draw.images(4)
+    expect_root(student.colour_basis(images), images)
+
+
+if __name__ == "__main__":
+    run_check(check_its_square_is_the_covariance)
+
+# %% [markdown]
+r"""
+The third cure is the oldest, and the simplest. A picture of something remains a picture of it when the hand shakes; a pattern
+that hits certain pixels of a certain grid does not. So let the channel never see the same view twice.
+"""
+
+# %% [markdown]
+r"""
+## A shaky hand
+
+*`jitter` · 8 minutes · difficulty 2 of 5 · 5 points*
+
+Return each picture moved by a whole number of rows and a whole number of columns. Both numbers are drawn uniformly from -`most`
+to `most`, both ends included, from the given `generator` and from nothing else: **anew for every picture, for rows and columns
+apart, and in every call**. What comes in at an edge is the nearest pixel of the picture, repeated; nothing wraps around.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Pad the pictures by `most` on all sides (`nn.functional.pad` has a mode for repeating the edge), and cut a window of the old
+size out of each, at a corner of its own.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`torch.randint(0, 2 * most + 1, (batch, 2), generator=generator)` draws the corners: the upper end of `randint` is not included.
+`torch.roll` wraps around.
+
+</details>
+"""
+
+
+# %%
+def jitter(images: Images, most: int, generator: torch.Generator) -> Images:
+    """Each picture moved by a few whole pixels, as the generator says."""
+    raise NotImplementedError("jitter is not written yet")
+
+
+# %% tags=["given"]
+def jittered_often(function, images, most, seed, calls, other=0):
+    """Several calls with one generator; `other` seeds the global one, which should make no difference."""
+    torch.manual_seed(other)
+    generator = torch.Generator().manual_seed(seed)
+    return [function(images, most, generator) for _ in range(calls)]
+
+
+def slope_of_jitter(function, images, most, seed):
+    """The gradient of the sum of all moved pixels with respect to the pictures."""
+    images = images.clone().requires_grad_()
+    moved = function(images, most, torch.Generator().manual_seed(seed))
+    return torch.autograd.grad(moved.sum(), images)[0]
+
+
+def moves_of(image, moved, most):
+    """The moves (down, right), none beyond `most`, that make `moved` of a picture; none if there is no such move."""
+    rows, columns = image.shape[-2:]
+    padded = nn.functional.pad(image[None], [most] * 4, mode="replicate")[0]
+    steps = [(down, right) for down in range(-most, most + 1) for right in range(-most, most + 1)]
+    views = [padded[:, most - d : most - d + rows, most - r : most - r + columns] for d, r in steps]
+    return [step for step, view in zip(steps, views, strict=True) if torch.equal(view, moved)]
+
+
+def all_moves(images, calls, most):
+    """The move of every picture in every call [call, picture, 2], or None where a picture was not just moved."""
+    found = [[moves_of(one, moved, most) for one, moved in zip(images, each, strict=True)] for each in calls]
+    whole = all(len(moves) == 1 for call in found for moves in call)
+    return torch.tensor([[moves[0] for moves in call] for call in found]) if whole else None
+
+
+# %% tags=["check"]
+def check_moves_by_whole_pixels_and_repeats_the_edge(student, draw):
+    """each picture comes back as it was, moved by at most `most`, with its edges repeated"""
+    images, most = draw.normal(4, 3, 9, 12), draw.integer(1, 3)
+    calls = student.run(jittered_often, student.jitter, images, most, draw.seed(), 3)
+    for moved in calls:
+        expect(
+            isinstance(moved, Tensor) and moved.shape == images.shape,
+            "The result has not the shape of the pictures.",
+        )
+    message = (
+        "Some picture is not the picture moved by at most `most` rows and columns, with its edges repeated."
+    )
+    expect(all_moves(images, calls, most) is not None, message)
+
+
+if __name__ == "__main__":
+    run_check(check_moves_by_whole_pixels_and_repeats_the_edge)
+
+# %% [markdown]
+r"""
+## All of it together
+
+*`render` · 18 minutes · difficulty 4 of 5 · 9 points · builds on `fourier_to_pixels`*
+
+Return `count` pictures [count, 3, size, size], in [0, 1] and without a graph, that make `objective` large. `objective` takes
+pictures and gives one number for each (or one for all); it is to be **raised**. In every step:
+
+- a spectrum becomes three planes for each picture (`fourier_to_pixels`), the planes are mixed by `basis` into colours, and a
+  sigmoid brings them into (0, 1);
+- the objective sees what `transform` makes of the pictures, **called anew in every step**;
+- an optimizer moves the spectrum, and the spectrum alone: nothing else gets a gradient.
+
+The spectrum starts at small random numbers from a generator with this `seed`, so that the picture with `steps=0` is nearly
+gray; equal seeds give equal pictures. What is returned has not gone through `transform`.
+
+How it is graded: not by pixels. With `objective` the mean of a channel of `layer1` or `layer2`, 40 steps and 32 pixels, the
+picture must excite the channel by at least **2 standard deviations** of its answers to natural pictures above their mean, seen
+through fresh shifts, turns and scales that you don't control; must be in [0, 1]; and may have at most **0.4** of its power in
+waves under four pixels. Over 30 draws of channel, pictures and seed, ours reached 3.0 to 9.5 deviations, and at most 0.28. A
+better picture than ours is right.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`spectrum = 0.01 * torch.randn(count, 3, size, size // 2 + 1, 2, generator=…)`, then `requires_grad_()`, and
+`torch.optim.Adam([spectrum], lr=0.05)`, which minimizes: mind the sign.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Mixing: `einsum(basis, planes, "colour plane, batch plane row column -> batch colour row column")`. Rows of the basis are
+colours; the other way round is the transpose.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 3</summary>
+
+In a step: `loss = -objective(transform(pixels())).sum()`, `optimizer.zero_grad()`, `loss.backward(inputs=[spectrum])`,
+`optimizer.step()`. Here `pixels()` is a function of your own that makes the pictures from the spectrum as it now is.
+
+</details>
+"""
+
+
+# %%
+def render(
+    objective: Callable[[Images], Tensor],
+    basis: Float[Tensor, "3 3"],
+    transform: Callable[[Images], Images],
+    count: int = 1,
+    size: int = 64,
+    steps: int = 96,
+    seed: int = 0,
+) -> Images:
+    """Pictures that make an objective large, optimized as spectra."""
+    raise NotImplementedError("render is not written yet")
+
+
+# %% tags=["given"]
+def rendered(function, model, layer, channel, basis, seed, steps=40, size=32):
+    """A picture for a channel, made by a student's `render` with shifts that are drawn in every step."""
+    generator = torch.Generator().manual_seed(seed)
+    below = nn.Sequential(OrderedDict(list(model.named_children())[:6]))  # up to layer2: the rest has no say
+    below.mean, below.std = model.mean, model.std
+    objective = partial(visualization_steps.channel_activation, below, layer, channel)
+    transform = partial(visualization_steps.jitter, most=3, generator=generator)
+    return function(objective, basis, transform, 1, size, steps, seed)
+
+
+def match_mirrored(function, target, basis, count, steps, seed):
+    """Pictures made to be like `target` by an objective that sees them mirrored; what it saw, and how often."""
+    seen = []
+
+    def mirror(images):
+        seen.append(images.detach().clone())
+        return images.flip(-1)
+
+    def nearness(images):
+        return -((images - target) ** 2).mean(dim=(1, 2, 3))
+
+    pictures = function(nearness, basis, mirror, count, target.shape[-1], steps, seed)
+    return pictures, len(seen), seen[0] if seen else None
+
+
+def weights_touched(function, basis):
+    """Renders for a model whose weights ask for gradients; returns how many have one, and whether the result has a graph."""
+    model = toy_model().to(basis.device).requires_grad_()
+    picture = rendered(function, model, "conv", 0, basis, 0, steps=2, size=16)
+    return sum(each.grad is not None for each in model.parameters()), picture.requires_grad
+
+
+def deviations_held(model, layer, channel, pictures, natural, seed):
+    """A channel's mean answer to fresh views of pictures, in standard deviations above its natural mean."""
+    generator = torch.Generator().manual_seed(seed)
+    views = torch.cat([feature_visualization.jittered(pictures.cpu(), generator, shift=3) for _ in range(6)])
+    with torch.no_grad():
+        answers, held = (
+            visualization_steps.channel_activation(model, layer, channel, each.to(natural.device))
+            for each in (natural, views)
+        )
+    return ((held.mean() - answers.mean()) / answers.std()).item()
+
+
+def share_of_short_waves(pictures):
+    """The share of the pictures' power in waves shorter than four pixels."""
+    frequency = torch.hypot(
+        torch.fft.fftfreq(pictures.shape[2])[:, None], torch.fft.rfftfreq(pictures.shape[3])[None]
+    )
+    power = torch.fft.rfft2(pictures - pictures.mean(dim=(2, 3), keepdim=True)).abs() ** 2
+    return (power.cpu() * (frequency > 0.25)).sum().item() / max(power.sum().item(), 1e-12)
+
+
+def expect_pictures(pictures, count, size):
+    """Pass if these are so many plain pictures in [0, 1]."""
+    formed = isinstance(pictures, Tensor) and tuple(pictures.shape) == (count, 3, size, size)
+    expect(formed, f"Expected {count} pictures of shape 3 × {size} × {size}.")
+    inside = bool(pictures.isfinite().all()) and pictures.min().item() >= 0 and pictures.max().item() <= 1
+    expect(inside, "Pixels are not in [0, 1].")
+
+
+# %% tags=["check"]
+def check_excites_a_channel_and_can_be_read(student, draw):
+    """the picture excites a drawn channel by 2 deviations under fresh views, in range, and without too many short waves"""
+    model, natural = draw.vision_model(), draw.images(24)
+    basis = visualization_steps.colour_basis(natural)
+    layer, channel = draw.choice(["layer1.1.bn2", "layer2.0.bn2"]), draw.integer(0, 63)
+    picture = student.run(rendered, student.render, model, layer, channel, basis, draw.seed())
+    expect_pictures(picture, 1, 32)
+    held = deviations_held(model, layer, channel, picture, natural, draw.seed())
+    expect(
+        held >= 2,
+        f"Under fresh views the picture excites channel {channel} of {layer} by {held:.1f} deviations.",
+    )
+    rough = share_of_short_waves(picture)
+    expect(rough <= 0.4, f"{rough:.2f} of the picture's power is in waves under four pixels, more than 0.4.")
+
+
+if __name__ == "__main__":
+    run_check(check_excites_a_channel_and_can_be_read)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    natural_basis, garish = colour_basis(natural), torch.eye(3) / 4
+
+
+    def for_channel(layer, channel, basis=natural_basis, shaky=True, **options):
+        """A picture for a channel of `course-resnet18`, by your functions."""
+        generator = torch.Generator().manual_seed(options.get("seed", 0))
+        shake = partial(jitter, most=4, generator=generator)
+        objective = partial(channel_activation, course_model, layer, channel)
+        return render(objective, basis, shake if shaky else (lambda images: images), **options)
+
+
+    target = asked["layer3"]
+    stages = {
+        "pixels": ascend_pixels(course_model, *target, gray, 64, 1.0),
+        "waves": for_channel(*target, basis=garish, shaky=False, steps=64),
+        "and colours": for_channel(*target, shaky=False, steps=64),
+        "and a shaky hand": for_channel(*target, steps=64),
+    }
+
+# %% [markdown]
+r"""
+Four pictures for one channel of `layer3`, each with one cure more: pixels, waves, waves with the colours of the world, and
+all that with shifts in every step. Which of them excites the channel most **when it is shaken**, by shifts, turns and scales
+that none of them has met?
+
+- **a** pixels
+- **b** waves
+- **c** and colours
+- **d** and a shaky hand
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    which_cure_holds = predict(
+        answer=None,  # "a" to "d"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "pixels",
+            "waves",
+            "and colours",
+            "and a shaky hand",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if which_cure_holds.answered():
+        table = {name: (*scores(*target, picture), roughness(picture)) for name, picture in stages.items()}
+        print(f"{'':18} as it is   shaken   kept   short waves")
+        for name, (excited, held, _, rough) in table.items():
+            print(f"{name:18} {excited:8.1f} {held:8.1f} {held / excited:6.2f} {rough:13.2f}")
+        answer = max(table, key=lambda name: table[name][1])
+        show([picture[0] for picture in stages.values()], list(stages), size=1.7)
+        which_cure_holds.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+Read the columns apart. The first is what was optimized, and pixels do well there. The second is what we want: what the
+channel answers to this *kind* of picture. The last two say how much of the first is an accident of the pixel grid. Each
+cure forbids something, and so costs excitement as it is. A picture is a compromise between the channel's wish and your eye,
+and the compromise is yours: waves, colours and shifts are *assumptions*, put in by hand.
+
+</details>
+
+## Edges, textures, parts
+
+The story everybody knows: early layers see edges, middle layers textures, late ones parts of objects. Here are five channels
+of each layer, not chosen: the first five. (The library makes them, many at once, with turns and scales besides.)
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    layers = ["layer1", "layer2", "layer3", "layer4"]
+    robust_model = load_vision_model("course-resnet18-robust")
+    sheets = {
+        name: [feature_visualization.render_channels(model, each, range(5), steps=64) for each in layers]
+        for name, model in {"course-resnet18": course_model, "course-resnet18-robust": robust_model}.items()
+    }
+    pairs = [torch.cat(both) for both in zip(*sheets.values(), strict=True)]
+    show(
+        torch.cat(pairs),
+        ["course-resnet18"] + [""] * 4 + ["robust"] + [""] * 34,
+        rows=4,
+        labels=layers,
+        size=0.95,
+    )
+
+# %% [markdown]
+r"""
+On the left `course-resnet18`, on the right its sibling, which was trained further against an adversary; most channels
+have kept their meaning. `layer1` shows fine gratings and dots, `layer2` coarser dots, chequers and first objects (an eye).
+In `layer3` there are wheels, windows, roofs; in `layer4` arrangements of them. It looks like the story. Now measure it.
+
+The world knows its factors. So take pictures of nothing but stripes, and ask what share of a channel's variance the
+*orientation* explains; of textures, how much their *pattern* explains; of single parts, how much their *kind* does. And do
+the same to a network that has never learned anything.
+"""
+
+# %% [markdown]
+r"""
+In which layer does the kind of texture explain most of what channels do, by at least 0.1 more than in the same layer of an
+untrained network?
+
+- **a** layer1
+- **b** layer2
+- **c** layer3
+- **d** no layer stands out from the untrained network
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    texture_rung = predict(
+        answer=None,  # "a" to "d"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "layer1",
+            "layer2",
+            "layer3",
+            "no layer stands out from the untrained network",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if texture_rung.answered():
+        from mechinterp_course.figures import channels, selectivity
+
+        first = selectivity.held_out(seed=7, pool=4)
+        gratings = [world.texture(first + n, "stripes") for n in range(160)]
+        orientation = torch.tensor([one.background.angle for one in gratings]).remainder(torch.pi) // (torch.pi / 4)
+        textures, parts = selectivity.labelled_textures(first, 160), selectivity.labelled_parts(first, 12)
+        asked_about = {
+            "orientation of stripes": (torch.stack([one.image for one in gratings]), orientation.long()),
+            "pattern of textures": (textures.pixels, textures.shows.int().argmax(dim=1)),
+            "kind of part": (parts.pixels, parts.shows.int().argmax(dim=1)),
+        }
+        explained = {}
+        for who, model in {"trained": course_model, "untrained": channels.untrained(course_model)}.items():
+            for factor, (pictures, groups) in asked_about.items():
+                answers = selectivity.responses(model, pictures, *layers)
+                explained[factor, who] = [
+                    selectivity.variance_explained(each, groups).mean().item() for each in answers
+                ]
+        print(f"{'share of variance explained by':34}", *(f"{each:>7}" for each in layers))
+        for (factor, who), shares in sorted(explained.items()):
+            print(f"{factor:24}{who:10}", *(f"{share:7.2f}" for share in shares))
+        lead = [
+            a - b
+            for a, b in zip(
+                explained["pattern of textures", "trained"],
+                explained["pattern of textures", "untrained"],
+                strict=True,
+            )
+        ]
+        answer = (
+            layers[lead.index(max(lead))] if max(lead) >= 0.1 else "no layer stands out from the untrained network"
+        )
+        texture_rung.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+Orientation counts most in `layer1`, and is gone in `layer4`. Kinds of parts explain next to nothing in `layer1`, and close to
+half of a channel's variance in the last two. Both ends of the story stand, and nothing of either is in the untrained network.
+
+The rung between does not, by this measure. What the kind of texture explains is about what it explains in a network with
+random weights: random filters tell stripes from dots, too. Without the second row you would have found "texture channels"
+wherever you looked. The pictures of `layer2` look like textures nevertheless, because what is repeated over a whole picture
+*is* a texture: the mean over all places asks for it.
+
+</details>
+
+## More than one picture
+
+One picture is one answer. The channel may have others that the ascent never met. So make several at once, and have them
+pay for being alike. What is alike? Not pixels: a shifted picture would count as new. *Style*: which channels are active
+together, wherever that is.
+"""
+
+# %% [markdown]
+r"""
+## How alike are they?
+
+*`diversity` · 10 minutes · difficulty 3 of 5 · 4 points*
+
+`activations` [batch, channel, row, column] belong to a batch of pictures. The **Gram matrix** of a picture is [channel, channel]:
+for every two channels the sum over places of the product of their activations. Return how alike the pictures are, one
+number without axes: the mean, over all pairs of *different* pictures, of the cosine between their Gram matrices (taken as long
+vectors). One picture alone has no pair: return 0. To make pictures differ, one subtracts it.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+With places flattened, F is [batch, channel, place], and the Gram matrices are `F @ F.mT`: [batch, channel, channel].
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Divide each Gram matrix by its own norm, flatten, and all cosines are one product of matrices. Its diagonal is 1 and does not
+count: batch · (batch − 1) entries are left.
+
+</details>
+"""
+
+
+# %%
+def diversity(activations: Activations) -> Float[Tensor, ""]:
+    """The mean cosine between Gram matrices of different pictures: 1 if all are alike."""
+    raise NotImplementedError("diversity is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """diversity agrees with the reference for batches, channels and maps of several sizes"""
+    for _ in range(3):
+        shape = draw.integer(3, 5), draw.integer(6, 8), draw.integer(2, 4), draw.integer(9, 11)
+        activations = draw.normal(*shape) + 0.5
+        known = visualization_steps.diversity(activations).item()
+        expect_close(student.diversity(activations), known, atol=1e-4)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from mechinterp_course import hooks
+
+
+    def answers_at(layer, images):
+        """All channels of a layer, on pictures in [0, 1]."""
+        with hooks.cache(course_model, [layer]) as cache:
+            course_model(normalized(course_model, images))
+        return cache[layer]
+
+
+    def several(layer, channel, price, count=4, steps=56):
+        """Pictures for one channel, made together, that pay for being alike."""
+        shake = partial(jitter, most=4, generator=torch.Generator().manual_seed(0))
+
+        def objective(images):
+            activations = answers_at(layer, images)
+            return activations[:, channel].mean(dim=(1, 2)).sum() - price * diversity(activations)
+
+        return render(objective, natural_basis, shake, count, steps=steps)
+
+
+    puzzling = ("layer4.1.bn2", 418)
+    wish = channel_activation(course_model, *puzzling, natural).std().item()
+    alone, paying = several(*puzzling, 0.0), several(*puzzling, 8 * wish)
+    for name, pictures in {"free": alone, "diverse": paying}.items():
+        excited, held, record = scores(*puzzling, pictures)
+        print(
+            f"{name:8} alike {diversity(answers_at(puzzling[0], pictures)).item():.2f}, deviations {excited:.1f}, shaken {held:.1f}"
+        )
+    show(torch.cat([alone, paying]), rows=2, labels=["free", "diverse"], size=1.5)
+
+# %% [markdown]
+r"""
+Channel 418 of `layer4` is a strange one. Its pictures hold on to two things that have nothing to do with each other: roofs
+and wheels (their pattern of tiles, and of spokes and rings). Making the pictures pay for being alike makes them differ, and
+costs some excitement. Whether they are two answers of one channel, or one answer seen twice, no picture can say: it shows
+what *suffices* to excite the channel, all at once. Taking one part away and looking again can say it. That is the next
+chapter on pictures (`ch15_trusting_pictures`).
+
+## Downwards, between, and like that
+
+The ascent takes any objective. *Downwards*: minus a channel. *Between*: a mixture of two channels is a direction in the space
+of activations, as good as any other to a network; the axes are only where we happened to look. And *like that*: take all
+activations of a picture at some layer as the direction.
+"""
+
+# %% [markdown]
+r"""
+## A caricature
+
+*`caricature_score` · 8 minutes · difficulty 2 of 5 · 4 points*
+
+`target` [channel, row, column] are the activations of some picture, `activations` those of a batch. Return for each picture of
+the batch **dot · max(cosine, 0.1)^power**, where dot is the dot product of its activations with the target, over all channels
+and places, and cosine the cosine of the angle between the two.
+
+The dot product alone is largest where one strong direction runs away with everything. The cosine asks to go where the target
+goes, and nowhere else; `power` says how strictly. (So it is done in *lucid*, whose caricatures these are.)
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Flatten all but the batch. The cosine is the dot product over the product of the two norms.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`torch.nn.functional.cosine_similarity(activations.flatten(1), target.flatten()[None])` has one number for each picture;
+`.clamp(min=0.1) ** power`.
+
+</details>
+"""
+
+
+# %%
+def caricature_score(
+    activations: Activations, target: Float[Tensor, "channel row column"], power: float = 1.0
+) -> Float[Tensor, " batch"]:
+    """Dot product with the target times a power of the cosine."""
+    raise NotImplementedError("caricature_score is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """caricature_score agrees with the reference for several powers"""
+    for power in (0.0, 1.0, draw.choice([2.0, 2.5, 3.0])):
+        target = draw.normal(5, 3, 4)
+        activations = draw.normal(6, 5, 3, 4) + draw.normal(6, 1, 1, 1) * target
+        case = activations, target, power
+        expect_close(
+            student.caricature_score(*case),
+            visualization_steps.caricature_score(*case),
+            dims="batch",
+            atol=1e-3,
+        )
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def pictured(objective, steps=56, seed=0):
+        """One picture for an objective, by your functions."""
+        shake = partial(jitter, most=4, generator=torch.Generator().manual_seed(seed))
+        return render(objective, natural_basis, shake, steps=steps, seed=seed)[0]
+
+
+    two = [partial(channel_activation, course_model, "layer3.1.bn2", index) for index in (0, 4)]
+    units = [one(natural).std().item() for one in two]
+    mixtures = [
+        pictured(lambda images, t=t: (1 - t) * two[0](images) / units[0] + t * two[1](images) / units[1])
+        for t in (0.0, 0.5, 1.0)
+    ]
+    downwards = pictured(lambda images: -two[0](images))
+    original = world.sample(12345, "flower").image
+    with torch.no_grad():
+        wanted = answers_at("layer2.1.bn2", original[None])[0]
+    exaggerated = pictured(
+        lambda images: caricature_score(answers_at("layer2.1.bn2", images), wanted, 2.0) / wanted.norm() ** 2
+    )
+    titles = ["channel 0", "halfway", "channel 4", "minus channel 0", "a flower", "caricature, layer2"]
+    show([*mixtures, downwards, original, exaggerated], titles, size=1.2)
+
+# %% [markdown]
+r"""
+Halfway shows no third thing between the two, but both side by side, each where it fits: the mean over places leaves room for
+both. *Minus* a channel is often the better half of a channel's story, and often, as here, harder to name. The caricature has
+the flower's outline, stem and stripes, and is no flower: what this layer keeps of it.
+
+## A peer
+
+*lucent* is the library that most people use for this. It draws from the same sources, and you can now read its parts: a
+parameterization, transformations, an objective.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    import random
+
+    import numpy as np
+    from lucent.optvis import param, transform
+    from lucent.optvis.render import render_vis
+
+    for seed_all in (torch.manual_seed, np.random.seed, random.seed):
+        seed_all(0)
+    model = load_vision_model("course-resnet18")  # one of its own: lucent leaves hooks on what it is given
+    mean, std = (torch.tensor(values)[:, None, None] for values in (model.mean, model.std))
+    theirs = render_vis(
+        model,
+        "layer3_0_bn2:7",
+        lambda: param.image(64),
+        transforms=[transform.jitter(4), lambda images: (images - mean) / std],
+        preprocess=False,
+        thresholds=(48,),
+        fixed_image_size=64,
+        show_image=False,
+        progress=False,
+        verbose=False,
+    )
+    theirs = torch.tensor(theirs[-1]).permute(0, 3, 1, 2)
+    ours = for_channel(*target, steps=48)
+    for name, picture in {"lucent": theirs, "ours": ours}.items():
+        excited, held, _ = scores(*target, picture)
+        print(f"{name:8} {excited:5.1f} deviations, shaken {held:5.1f}, short waves {roughness(picture):.2f}")
+    print(f"hooks left on lucent's model: {count_hooks(model)}")
+    show([theirs[0], ours[0]], ["lucent, 48 steps", "ours, 48 steps"], size=1.7)
+
+# %% [markdown]
+r"""
+The same idea, and the same channel. The differences are in what is put in by hand: lucent's colours are those of
+ImageNet, ours are measured on the pictures that this model knows; its waves weigh a little more at the start. And it leaves
+hooks on the model and draws from the global generators, which is why this cell seeds three of them and throws the model away.
+
+## On pictures from elsewhere
+
+A model of toys has never seen a dog. Its channels answer all the same, and that is worth seeing once. (The cell needs CIFAR-10
+in torch's cache, `mechinterp models fetch cifar10`, and says so if it is not there.)
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from torchvision.transforms.functional import to_tensor
+
+    from mechinterp_course.errors import CourseError
+    from mechinterp_course.models import cifar10
+
+    try:
+        data = cifar10("test")
+        photographs = torch.stack([to_tensor(data[n][0]) for n in range(256)])
+        which, _ = top_examples(course_model, "layer2.1.bn2", 5, photographs, 8)
+        figure = show(photographs[which], [data.classes[data[n][1]] for n in which.tolist()])
+    except CourseError as error:
+        figure = print(error)
+    figure
+
+# %% [markdown]
+r"""
+## What you may claim now
+
+| claim | what you have | what would overturn it |
+|---|---|---|
+| this picture excites the channel more than any natural one | its answer, in deviations, shaken | it falls under fresh views |
+| this is what the channel is for | *nothing yet*: a picture shows what suffices | a natural picture of another kind that excites it as much |
+| the channel is about one thing | *nothing*: one picture is one answer | an edit that removes the thing and changes nothing |
+| early layers see orientation, late ones parts | shares of variance, beside an untrained network | the same shares without training |
+| middle layers see textures | pictures that look so | the row of the untrained network, as here |
+
+All of it is about `course-resnet18`, a network that was helped to have channels that can be read; others are less kind. And all
+pictures are made with your assumptions in them: smooth, with the colours of the world, firm under a shaky hand. Whether to
+believe them, when they compete with natural examples, with edits, and with somebody who wants to fool you, is a chapter of
+its own: *Trusting pictures* (`ch15_trusting_pictures`).
+"""
+
+# %% [markdown]
+r"""
+## In your own words
+
+Take one channel of `layer3` that this chapter has not shown. In at most 200 words, say what it answers to, for a reader who
+will look at nothing else.
+"""
+
+# %% [markdown] tags=["rubric"]
+r"""
+*Your answer:*
+"""
