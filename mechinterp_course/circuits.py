@@ -130,16 +130,6 @@ def copying_rate(
     return found / len(chosen)
 
 
-def copied_share(ov: Float[Tensor, "source destination"], top: int = 1) -> float:
-    """The share of source tokens that are among the `top` destinations of their own row of an OV circuit.
-
-    Row i and column i stand for the same token. It is `copying_rate` for a matrix that is there already: what
-    counts is the order within a row, since LayerNorm may scale each row by itself.
-    """
-    own = ov.diagonal()[:, None]
-    return ((ov > own).sum(-1) < top).float().mean().item()
-
-
 def _written(
     model: "TransformerBridge", read: Float[Tensor, "token d_model"], head: Head
 ) -> Float[Tensor, "token d_model"]:

@@ -27,9 +27,12 @@ PAGE = """\
 
 @dataclass(frozen=True)
 class Html:
-    """A piece of a page: a notebook and the book show it, `print` says how long it is."""
+    """A piece of a page: a notebook and the book show it, `print` says how long it is; pieces add up."""
 
     text: str
+
+    def __add__(self, other: "Html") -> "Html":
+        return Html(f"{self.text}\n{other.text}")
 
     def _repr_html_(self) -> str:
         return self.text

@@ -6,8 +6,8 @@ moves something from the place where it looks to the place where it stands, and 
 it looks, with other methods.
 
 Here is a model's whole talent, in a line: after `A B A B A` comes `B`. A child does that by seeing the pattern. Does the
-model see a pattern? Is there a part in it that knows the *period*, or are these the same induction heads, which know nothing of
-periods and find, each time anew, what came after the last `A`? This chapter asks that question until it has an answer:
+model see a pattern? Is there a part in it that knows the *period*, or are these the same induction heads, which know nothing
+of periods and find, each time anew, what came after the last `A`? This chapter asks that question until it has an answer:
 
 1. **What does it do?** Cycles of every period, and what is left of them without the induction heads.
 2. **Where do its heads look?** A score for cycles, and two reasons to distrust it.
@@ -19,7 +19,6 @@ You need the attention pattern, `induction_score` and ablation from the chapter 
 
 # %% tags=["given"]
 import torch
-from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -37,12 +36,6 @@ def tensors_after(function, *arguments):
     """The tensors among the arguments, as a call of `function` leaves them."""
     function(*arguments)
     return [each for each in arguments if isinstance(each, Tensor)]
-
-
-def logits_after(function, model, tokens, *arguments):
-    """The model's logits on the tokens, after a call of `function` with the model and all of them."""
-    function(model, tokens, *arguments)
-    return model(tokens)
 
 
 def expect_untouched(student, function, *arguments):
@@ -77,15 +70,14 @@ def named(places):
     return ", ".join(f"L{layer}H{head}" for layer, head in places)
 
 
-def is_word(text):
-    return text[:1] == " " and text[1:].isalpha() and text.islower() and len(text) > 3
-
-
-readable = [token for token in range(cfg.d_vocab) if is_word(course_model.tokenizer.decode([token]))]
+vocabulary = [course_model.tokenizer.decode([token]) for token in range(cfg.d_vocab)]
+readable = [
+    n for n, text in enumerate(vocabulary) if text[:1] == " " and text[3:].isalpha() and text.islower()
+]
 
 
 def some_readable(count, seed):
-    """Different whole words of the vocabulary, drawn."""
+    """Different tokens that begin a word, drawn."""
     order = torch.randperm(len(readable), generator=torch.Generator().manual_seed(seed))
     return torch.tensor(readable)[order[:count]]
 
@@ -97,12 +89,12 @@ for form in ("ABABABABA", "ABCABCABCABC", "ABACABACABA"):
     print(f"{form:13}", *words(text), "→", *words([said]))
 
 # %% [markdown]
-r"""Three texts of words drawn at random (the seed was picked). The first two are continued as anyone would. The third is hardly
-more difficult: every other word is the same, and the two words between take turns. The model has heard nearly three rounds of
-it, and says the wrong one of the two.
+r"""Three texts of words drawn at random (the seed was picked). The first two are continued as anyone would. The third is
+hardly more difficult: every other word is the same, and the two words between take turns. The model has heard nearly three
+rounds of it, and says the wrong one of the two.
 
-Whoever looked only at the first two lines would say that it sees patterns. The third line proves nothing yet: one
-prompt, picked. But it is the kind of text that we shall look for, one on which two stories about the model say different things."""
+By the first two lines one would say that it sees patterns. The third proves nothing yet: one prompt, picked. But we shall
+look for texts of its kind, on which two stories about the model say different things."""
 
 # %% [markdown] exercise="cyclic_tokens" minutes=8 difficulty=1 reference="worlds.tokens.cyclic_tokens"
 r"""## Cycles of any period
@@ -121,11 +113,8 @@ Return `batch` rows of BOS followed by `length` tokens of a cycle that comes bac
   int64 and lies on the CPU."""
 
 # %% [markdown] tags=["hint"]
-r"""`torch.randint` may draw the same id twice. `torch.randperm(n, generator=…)` holds each id below n once, in random order: its
-first `period` entries are a cycle. One call for each row."""
-
-# %% [markdown] tags=["hint"]
-r"""Column i of the text, counted from 0 after BOS, holds entry `i % period` of the cycle: `cycle[torch.arange(length) % period]`."""
+r"""`torch.randint` may draw the same id twice. `torch.randperm(n, generator=…)` holds each id below n once, in random order:
+its first `period` entries are a cycle. One call for each row. The text is `cycle[torch.arange(length) % period]`."""
 
 
 # %%
@@ -179,8 +168,7 @@ def check_depends_on_the_seed_alone(student, draw):
     again, *rows = (student.cyclic_tokens(500, 5, 12, 3, 0, seed + step) for step in (0, 0, 1, 2))
     expect(all(map(is_batch_of_rows, (again, *rows))), "The result is not a tensor of shape [batch, pos].")
     expect(torch.equal(again, rows[0]), "The same seed gave other tokens the second time.")
-    alike = [torch.equal(rows[one], rows[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
-    expect(not any(alike), "Another seed gave the same tokens.")
+    expect(len(torch.stack(rows).unique(dim=0)) == 3, "Another seed gave the same tokens.")
     numbers = student.run(drawn_after, student.cyclic_tokens, seed + 3, 500, 5, 12, 3, 0, seed)
     untouched = torch.rand(4, generator=torch.Generator().manual_seed(seed + 3))
     still = isinstance(numbers, Tensor) and torch.equal(numbers, untouched)
@@ -224,28 +212,22 @@ def without(tokens: Tokens, removed: list[Head], kind: str = "zero") -> Tensor:
     return course_model.run_with_hooks(tokens, fwd_hooks=hooks)
 
 
-cycles = {
-    period: cyclic_tokens(cfg.d_vocab, period, 20, batch=48, bos=bos, seed=period) for period in range(2, 7)
-}
-curves = {
-    f"period {period}": probability_of_next(course_model(tokens), tokens).tolist()
-    for period, tokens in cycles.items()
-}
-curves = {name: values[:12] for name, values in curves.items()}
+cycles, curves = {}, {}
+for period in range(2, 7):
+    cycles[period] = tokens = cyclic_tokens(cfg.d_vocab, period, 20, batch=48, bos=bos, seed=period)
+    curves[f"period {period}"] = probability_of_next(course_model(tokens), tokens)[:12].tolist()
 plots.plot_lines(curves, range(12), "tokens seen", "probability of the next token")
 
 # %% [markdown]
-r"""Each line rises when its first round is over, *and one token later*: the first token of the second round is not expected by
-anything. From then on the model is nearly sure, for every period, without a second example of the period. Whatever does
-this is fast. It needs to have seen one token of the second round, and not more.
+r"""Each line rises when its first round is over, *and one token later*: the first token of the second round is not expected
+by anything. From then on the model is nearly sure, at every period, having seen one token of the second round.
 
-Now the heads. `heads.find_induction_heads` is the detector of the chapter before, run on two copies of random tokens.
-No cycle was used to find them."""
+Now the heads. `heads.find_induction_heads` is the detector of the chapter before, run on two copies of random tokens. No
+cycle was used to find them."""
 
 # %% [markdown] tags=["predict"] name="without_induction_heads" choices=["less than 0.05", "between 0.05 and a half", "more than a half"]
-r"""Take the induction heads away, all at once, by zeros. For which the model was nearly sure, at period 2, after the first three
-tokens: how large is the mean probability of the right token then? A period detector that works beside these heads would
-hardly notice."""
+r"""Take all induction heads away at once, by zeros. How large is then, at period 2, the mean probability of the right token,
+of which the model was nearly sure? A period detector that works beside these heads would hardly notice."""
 
 # %% tags=["demo"]
 copies = token_world.repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
@@ -272,9 +254,9 @@ rest = left[f"without {named(found)}, zero"][0]
 answer = ["less than 0.05", "between 0.05 and a half", "more than a half"][(rest > 0.05) + (rest > 0.5)]
 
 # %% [markdown]
-r"""Nothing is left, at any period, at any position (the last line has the best one), by either kind of ablation; and as many heads
-beside them change nothing. So no second mechanism stands by. But that the induction heads are *needed* does not say that they
-do what their name says. A period detector might speak through them. So look at what these heads attend to.
+r"""Nothing is left, at any period, at any position (the last line has the best one), by either kind of ablation; and as many
+heads beside them change nothing. So no second mechanism stands by. But that the induction heads are *needed* does not say
+that they do what their name says. A period detector might speak through them. So look at what these heads attend to.
 
 ## A score for cycles
 
@@ -283,9 +265,9 @@ the cycle `A B A B A B A` the last token has come three times before. `B` stands
 any of these is right, or spreads over all."""
 
 # %% [markdown] tags=["predict"] name="induction_score_on_cycles" choices=["below 0.4", "from 0.4 to 0.8", "above 0.8"]
-r"""`induction_score` looks at the stripe key = query − (`length` − 1) alone: with `length` set to the period, the token after the
-*nearest* earlier occurrence. On repeated tokens the strongest induction head scored about 0.9. How much does it score
-on cycles of period 2, over 20 tokens?"""
+r"""`induction_score` looks at the stripe key = query − (`length` − 1) alone: with `length` set to the period, the token after
+the *nearest* earlier occurrence. On repeated tokens the strongest induction head scored about 0.9. How much does it score on
+cycles of period 2, over 20 tokens?"""
 
 
 # %% tags=["demo"]
@@ -309,8 +291,8 @@ answer = ["below 0.4", "from 0.4 to 0.8", "above 0.8"][(low > 0.4) + (low > 0.8)
 r"""## Heads that look at any of the right places
 
 For patterns on BOS and a cycle that begins at position 1, return for each head the attention from a query to **all** keys
-whose token is the next one, added up; then average over the batch and over all queries from `1 + period` on, the
-first one whose token has come before.
+whose token is the next one, added up; then average over the batch and over all queries from `1 + period` on, the first one
+whose token has come before.
 
 | query (period 2) | token there | keys that count |
 |---|---|---|
@@ -319,15 +301,12 @@ first one whose token has come before.
 | 5 | A | 4 and 2 |
 | 6 | B | 5 and 3 |
 
-So the keys are query + 1 − `period`, query + 1 − 2·`period`, … as long as they are 1 or more: position 0 is BOS, and is no part
-of the cycle. If the text is so short that no query counts, raise `ValueError`."""
+So the keys are query + 1 − `period`, query + 1 − 2·`period`, … as long as they are 1 or more: position 0 is BOS, and is no
+part of the cycle. If the text is so short that no query counts, raise `ValueError`."""
 
 # %% [markdown] tags=["hint"]
-r"""For one query the keys are a slice from the end: `range(query + 1 - period, 0, -period)`. A loop over the queries will do."""
-
-# %% [markdown] tags=["hint"]
-r"""Without a loop: `query = torch.arange(n)[:, None]`, `key = torch.arange(n)`, and a mask of shape `[n, n]` that is true where
-`query + 1 - key` is a positive multiple of `period` and `key` is at least 1. Multiply, sum over keys, then average."""
+r"""For one query the keys are `range(query + 1 - period, 0, -period)`. A loop over the queries will do; or a mask of shape
+`[n, n]`, true where `query + 1 - key` is a positive multiple of `period` and `key` is at least 1."""
 
 
 # %%
@@ -364,17 +343,16 @@ def check_knows_simple_heads(student, draw):
         query, rows = torch.arange(n), torch.eye(n)
         nearest = rows[(query + 1 - period).clamp(min=0)]
         oldest = rows[torch.where(query > period, (query % period) + 1, 0)]
-        one_round_more = rows[torch.where(query > 2 * period, query + 1 - 2 * period, nearest.argmax(-1))]
         same_token = rows[(query - period).clamp(min=0)]
-        panels = [nearest, oldest, (nearest + oldest) / 2, one_round_more, same_token, rows, rows[query * 0]]
+        panels = [nearest, oldest, (nearest + oldest) / 2, same_token, rows, rows[query * 0]]
         pattern = torch.stack(panels).expand(draw.integer(1, 4), -1, -1, -1)
-        expected = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        expected = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
         expect_close(student.pattern_completion_score(pattern, period), expected, dims="head")
         short = pattern[:, :, : 1 + period, : 1 + period]
-        refused = f"In {period} tokens after BOS nothing of a cycle of {period} comes back."
-        expect_raises("ValueError", lambda: student.pattern_completion_score(short, period), refused)  # noqa: B023
         least = pattern[:, :, : 2 + period, : 2 + period]
         expect_close(student.pattern_completion_score(least, period), expected, dims="head")
+    refused = f"In {period} tokens after BOS nothing of a cycle of {period} comes back."
+    expect_raises("ValueError", lambda: student.pattern_completion_score(short, period), refused)
 
 
 # %% tags=["demo"]
@@ -390,52 +368,43 @@ for place in (divmod(flat, cfg.n_heads) for flat in strong):
 plots.plot_by_head(completion[2], "attention", "pattern-completion score, period 2", found, limit=1)
 
 # %% [markdown]
-r"""Now the induction heads score about 0.9 at all periods. What `induction_score` missed was not lost: with several right places, they
-look at several. A score that was right for one kind of text was wrong for another, although nothing about the head has changed.
+r"""Now the induction heads score about 0.9 at all periods. With several right places, they look at several. A score that was
+right for one kind of text was wrong for another, although nothing about the head has changed.
 
 And at period 2, one head beats them that is no induction head at all. In `A B A B`, the token that comes next is the one that
-stands *one place back*. A previous-token head looks at the right place, for the wrong reason. This is why one text is
-not enough: at period 3 it is gone. (Period 1 is no test at all. In `A A A A` every place is right.)
+stands *one place back*. A previous-token head looks at the right place, for the wrong reason. This is why one text is not
+enough: at period 3 it is gone. (Period 1 is no test at all. In `A A A A` every place is right.)
 
-The other reason for distrust is the scale. In a cycle of period p, one place in p is right, so that a head that
-looks everywhere alike scores about 1/p. Compare the lower lines of the table with 1/2, 1/3, 1/4. A score needs its chance
-level beside it.
+The other reason for distrust is the scale. In a cycle of period p, one place in p is right, so that a head that looks
+everywhere alike scores about 1/p, as the lower lines of the table nearly do. A score needs its chance level beside it.
 
 Look at the heads themselves. The pictures are made by [CircuitsVis](https://github.com/TransformerLensOrg/CircuitsVis), whose
 script this page has loaded from the installed package: point at a head, click to keep it, then point at a word."""
 
 # %% tags=["demo"]
-interactive_attention.load_circuitsvis()
-
-# %% tags=["demo"]
-period = 3
 shown = [divmod(completion[2].argmax().item(), cfg.n_heads), *found]
-text = cycles[period][0, : 1 + 4 * period]
-interactive_attention.attention_heads(
-    torch.stack([patterns[period][layer, 0, head] for layer, head in shown])[:, : len(text), : len(text)],
-    ["BOS", *words(text[1:])],
-    [named([place]) for place in shown],
-)
+panels = torch.stack([patterns[3][layer, 0, head] for layer, head in shown])[:, :13, :13]
+names = ["BOS", *words(cycles[3][0, 1:13])], [named([place]) for place in shown]
+interactive_attention.load_circuitsvis() + interactive_attention.attention_heads(panels, *names)
 
 # %% [markdown]
 r"""## Two theories as programs
 
-Two stories about the model both explain what you have seen:
+Two stories both explain what you have seen:
 
 - **a period detector**: find the period p, then say the word that stands p places before the next;
 - **induction**: find where the present word has stood before, and say what followed it there.
 
-On a cycle of different words they say the same at every place, so no cycle can decide between them. An argument in words will
-not either. Write the theories down as programs, and look for a text on which they differ. The first is one line:
-`tokens[:, -period]`. The second is your next exercise. If one word has been followed by several, an ideal induction head
-spreads over all its earlier occurrences; so the theory predicts *shares*: the **in-context bigrams** ([Edelman et al.
-2024](https://arxiv.org/abs/2402.11004))."""
+On a cycle of different words they say the same at every place, so no cycle can decide between them. Write them down as
+programs, and look for a text on which they differ. The first is one line: `tokens[:, -period]`. The second is your next
+exercise. If one word has been followed by several, an ideal induction head spreads over all its earlier occurrences; so the
+theory predicts *shares*: the **in-context bigrams** ([Edelman et al. 2024](https://arxiv.org/abs/2402.11004))."""
 
 # %% [markdown] exercise="in_context_bigrams" minutes=12 difficulty=2 reference="worlds.tokens.in_context_bigrams"
 r"""## What an ideal induction head would say
 
-For each row and position i return, over the vocabulary, what has followed the token of position i so far: entry `[b, i, v]` is,
-among the **earlier** positions j < i that hold the same token as position i, the share of those with token `v` at j + 1.
+For each row and position i return, over the vocabulary, what has followed the token of position i so far: entry `[b, i, v]`
+is, among the **earlier** positions j < i that hold the same token as position i, the share of those with token `v` at j + 1.
 
 | position | 0 | 1 | 2 | 3 | 4 | 5 |
 |---|---|---|---|---|---|---|
@@ -446,11 +415,9 @@ Where the token has not come before, all entries are zero. Nothing that stands a
 float32, of shape `[batch, pos, d_vocab]`. Tokens are compared as they are: BOS is one like others."""
 
 # %% [markdown] tags=["hint"]
-r"""Is position i itself among the earlier ones? It holds the same token, and what follows it is what you want to predict."""
-
-# %% [markdown] tags=["hint"]
-r"""For one row and one i: `followers = tokens[b, 1 : i + 1][tokens[b, :i] == tokens[b, i]]` lists what came next, one entry for
-each earlier occurrence. Count each with `torch.bincount(followers, minlength=d_vocab)`, and divide by their number."""
+r"""Is position i itself among the earlier ones? It holds the same token, and what follows it is what you want to predict. For
+one row and one i: `followers = tokens[b, 1 : i + 1][tokens[b, :i] == tokens[b, i]]` lists what came next, one entry for each
+earlier occurrence. Count each with `torch.bincount(followers, minlength=d_vocab)`, and divide by their number."""
 
 
 # %%
@@ -497,33 +464,17 @@ def check_knows_simple_texts(student, draw):
     expect_close(student.in_context_bigrams(row, d_vocab), expected, dims="batch pos d_vocab")
 
 
-# %% tags=["check", "hidden"] points=1
-def check_uses_nothing_that_comes_later(student, draw):
-    """what is predicted at a position stays the same whatever is said after it"""
-    d_vocab, pos = draw.integer(3, 5), draw.integer(9, 14)
-    tokens, cut = draw.tokens(3, pos, d_vocab), draw.integer(3, pos - 3)
-    other = torch.cat([tokens[:, : cut + 1], draw.tokens(3, pos - cut - 1, d_vocab)], dim=1)
-    expected = token_world.in_context_bigrams(tokens[:, : cut + 1], d_vocab)
-    for rows in (tokens, other):
-        shares = student.in_context_bigrams(rows, d_vocab)
-        whole = isinstance(shares, Tensor) and shares.dim() == 3
-        expect(whole, "The result has not the axes [batch, pos, d_vocab].")
-        expect_close(shares[:, : cut + 1], expected, dims="batch pos d_vocab")
-
-
 # %% [markdown] tags=["predict"] name="after_an_intruder" choices=["above 0.8, as without the intruder", "from 0.2 to 0.8", "below 0.2"]
 r"""Here is a text on which they differ. A cycle of five words goes on for three rounds; then one word is **replaced by a new
 one**, and after it the cycle goes on as if nothing had happened. Who counts places is not disturbed: the word after the
-intruder is where it always was. Who looks for the present word finds the intruder nowhere. With what mean probability does the
-model expect the word after the intruder?"""
+intruder is where it always was. Who looks for the present word finds the intruder nowhere. With what mean probability does
+the model expect the word after the intruder?"""
 
 # %% tags=["demo"]
 rounds = cyclic_tokens(cfg.d_vocab, 5, 20, batch=64, bos=bos, seed=11)
-strange = torch.randint(cfg.d_vocab, (64,), generator=torch.Generator().manual_seed(12))
 disturbed = rounds.clone()
-disturbed[:, 16] = strange
-expected = {"no intruder": rounds, "intruder at token 16": disturbed}
-for name, tokens in expected.items():
+disturbed[:, 16] = torch.randint(cfg.d_vocab, (64,), generator=torch.Generator().manual_seed(12))
+for name, tokens in {"no intruder": rounds, "intruder at token 16": disturbed}.items():
     by_place = probability_of_next(course_model(tokens), tokens)
     print(f"{name:22}", *(f"token {place + 1}: {by_place[place]:.2f} " for place in range(14, 19)))
 after = by_place[16].item()
@@ -531,11 +482,9 @@ outcomes = ["below 0.2", "from 0.2 to 0.8", "above 0.8, as without the intruder"
 answer = outcomes[(after > 0.2) + (after > 0.8)]
 
 # %% [markdown]
-r"""After the intruder the model is lost for one word, and then goes on at once, since that word it knows. Nothing in it had counted
-to five. That is the prediction of induction, and the failure of the other theory.
-
-One could object: an intruder is an accident, and a careful period detector may well lose its trust when a
-period is broken. So take texts whose period is *never* broken."""
+r"""After the intruder the model is lost for one word, and then goes on at once, since that word it knows. Nothing in it had
+counted to five, as induction predicts and the other theory does not. One could object that a careful period detector may well
+lose its trust when a period is broken. So take texts whose period is *never* broken."""
 
 # %% [markdown] exercise="refute_period_detector" minutes=20 difficulty=4 reference="periodicity.refute_period_detector" withhold=["_candidates"]
 r"""## Refute the period detector
@@ -549,21 +498,19 @@ BOS first, such that
 - yet after it the model does **not** say what the period demands, the word `period` places before the next: another word is
   likelier, and the demanded one has a probability below one half.
 
-A text on which two theories disagree is not yet one on which the model errs, since it may be right by luck. So
-try the text on `model` before you return it."""
+A text on which two theories disagree is not yet one on which the model errs: it may be right by luck. So try it on
+`model`."""
 
 # %% [markdown] tags=["hint"]
-r"""When does it not suffice to know the present word? When it has been followed by different words. Let one word come
-twice in each round."""
+r"""When does it not suffice to know the present word? When it has been followed by different words. So let one word come
+twice in each round, and let the text *end* with it: after A B A C A B A C A B A C A, is it the turn of B or of C? Try both
+ends."""
 
 # %% [markdown] tags=["hint"]
-r"""A cycle such as A B A C, three rounds, and then the text has to *end* with A: is it the turn of B or of C? One of the two is
-right, and the model does not know which. Try both ends."""
-
-# %% [markdown] tags=["hint"]
-r"""`cycle = words[:period].clone()`, `cycle[gap] = cycle[0]` for some `gap` from 1 to `period - 1`, `places = torch.arange(length)`,
-and the text is `cycle[places % period]`. With length `3 * period + 1` or `3 * period + gap + 1` it ends with the word that
-comes twice. Keep the text whose demanded word has the lowest probability. With few words, also roll `words`."""
+r"""`cycle = words[:period].clone()`, `cycle[gap] = cycle[0]` for some `gap` from 1 to `period - 1`, `places =
+torch.arange(length)`, and the text is `cycle[places % period]`. With length `3 * period + 1` or `3 * period + gap + 1` it
+ends with the word that comes twice. Keep the text whose demanded word has the lowest probability. With few words, also roll
+`words`."""
 
 
 # %%
@@ -638,8 +585,9 @@ for seed in range(8):
 print(f"{followed} of 8 are continued by a word that has followed the last one before")
 
 # %% [markdown]
-r"""Most say a word that *has* followed the last one before, at the wrong turn. These texts were searched for, so they show that the
-claim fails, not how often. That is a question about texts that nobody has picked: `A B A C`, five rounds, at each turn."""
+r"""Most say a word that *has* followed the last one before, at the wrong turn. These texts were searched for, so they show
+that the claim fails, not how often. That is a question about texts that nobody has picked: `A B A C`, five rounds, at each
+turn."""
 
 # %% tags=["demo"]
 triples = torch.stack([some_readable(3, seed) for seed in range(64)])
@@ -647,62 +595,52 @@ turns = torch.cat([torch.full((64, 1), bos), triples[:, [0, 1, 0, 2] * 5]], dim=
 chances, theory = course_model(turns).softmax(-1), in_context_bigrams(turns, cfg.d_vocab)
 print("rounds 4 and 5, 64 texts      model says  A     B     C      bigrams say  A     B     C")
 for place, turn in enumerate(("A, it is the turn of B", "B", "A, it is the turn of C", "C")):
-    values = [
-        torch.stack(
-            [each[range(64), seen, word].mean() for seen in (13 + place, 17 + place) if seen < 20]
-        ).mean()
-        for each in (chances, theory)
-        for word in triples.T
-    ]
+    late = torch.arange(64)[:, None], torch.tensor([13 + place, 17 + place])
+    values = [each[*late, word[:, None]].mean() for each in (chances, theory) for word in triples.T]
     print(f"after {turn:32}", "{:7.2f}{:6.2f}{:6.2f}{:18.2f}{:6.2f}{:6.2f}".format(*values))
 
 # %% [markdown]
-r"""After B or C, one word is possible, and the model is nearly sure. After A two are, and it gives B more than C *whosever turn it is*:
-the word that came first. It has no idea of turns. The theory of shares says so too, and is too tidy: it gives both the same,
-and nothing to any other word. A theory need not be exact to win against a wrong one; but say which of its numbers are off.
+r"""After B or C, one word is possible, and the model is nearly sure. After A two are, and it gives B more than C *whosever
+turn it is*: the word that came first. It has no idea of turns. The theory of shares says so too, and is too tidy: it gives
+both the same, and nothing to any other word. A theory need not be exact to win against a wrong one; but say which of its
+numbers are off.
 
-Is a period detector beyond any model? No. `course-positional`, the impostor of the chapter before, goes by position: it
-was made on copies of 16 tokens, and looks 15 places back. On texts of period 16 it must pass the very test that
-`course-gpt2` fails. This is the positive control: a test that *nothing* can pass would refute everything."""
+Is a period detector beyond any model? No. `course-positional`, the impostor of the chapter before, goes by position: it was
+made on copies of 16 tokens, and looks 15 places back. On texts of period 16 it must pass the very test that `course-gpt2`
+fails. This is the positive control: a test that *nothing* can pass would refute everything."""
 
 # %% tags=["demo"]
-counting = load_language_model("course-positional")
-for name, model in {"course-gpt2": course_model, "course-positional": counting}.items():
+for name in ("course-gpt2", "course-positional"):
+    model = load_language_model(name)
     for period in (15, 16):
-        generator, right = torch.Generator().manual_seed(0), 0
-        for _ in range(32):
-            ids = torch.randperm(model.cfg.d_vocab, generator=generator)[: period - 1]
-            cycle = torch.cat([ids[:7], ids[:1], ids[7:]])  # the first word comes twice, 7 places apart
-            row = torch.cat([torch.tensor([model.tokenizer.bos_token_id]), cycle, cycle[:8]])
-            right += (model(row[None])[0, -1].argmax() == cycle[8]).item()
-        print(f"{name:18} period {period}, after the word that comes twice: {right / 32:.2f} right")
+        row = cyclic_tokens(model.cfg.d_vocab, period, period + 8, 32, model.tokenizer.bos_token_id, seed=0)
+        row[:, [8, period + 8]] = row[:, [1]]  # the first word comes twice in a round, 7 places apart
+        right = (model(row)[:, -1].argmax(-1) == row[:, 9]).float().mean()
+        print(f"{name:18} period {period}, after the word that comes twice: {right:.2f} right")
 
 # %% [markdown]
 r"""## What is said, and when
 
-You know now what the heads look for. What do they *say*? Everything that a model says passes through the residual stream. Each
-head and each MLP adds to it, and at the end a LayerNorm and the unembedding turn the sum into logits.
+You know now what the heads look for. What do they *say*? Everything that a model says passes through the residual stream.
+Each head and each MLP adds to it, and at the end a LayerNorm and the unembedding turn the sum into logits.
 
-So ask early. Take the stream as it is below some layer, and treat it as if it were the last: the **logit lens** ([nostalgebraist
-2020](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens))."""
+So ask early. Take the stream as it is below some layer, and treat it as if it were the last: the **logit lens**
+([nostalgebraist 2020](https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens))."""
 
 # %% [markdown] exercise="logit_lens" minutes=12 difficulty=2 reference="lens.logit_lens"
 r"""## The stream, read at every depth
 
-Return logits of shape `[n_layers + 1, batch, d_vocab]` for one position, the same in all rows (counted from the end
-if it is negative). Entry l reads the stream **below** layer l, `blocks.{l}.hook_resid_pre`: so entry 0 has seen no layer at
-all. The last entry reads the stream above the last layer, `blocks.{n_layers - 1}.hook_resid_post`.
+Return logits of shape `[n_layers + 1, batch, d_vocab]` for one position, the same in all rows (counted from the end if it is
+negative). Entry l reads the stream **below** layer l, `blocks.{l}.hook_resid_pre`: so entry 0 has seen no layer at all. The
+last entry reads the stream above the last layer, `blocks.{n_layers - 1}.hook_resid_post`.
 
 Reading means what the model itself does at the end: the final LayerNorm `model.ln_final`, then `model.unembed`, which is
 $W_U$ with its bias. The LayerNorm takes the size of the stream *as it is there*, not as it is at the end."""
 
 # %% [markdown] tags=["hint"]
-r"""`_, cache = model.run_with_cache(tokens)` holds the streams, each of shape `[batch, pos, d_model]`. There is one more to read
-than there are layers."""
-
-# %% [markdown] tags=["hint"]
-r"""`model.ln_final` and `model.unembed` are modules: call them on a tensor whose last axis is `d_model`. Then take the position:
-the result has shape `[batch, pos, d_vocab]`."""
+r"""`_, cache = model.run_with_cache(tokens)` holds the streams, each of shape `[batch, pos, d_model]`. There is one more to
+read than there are layers. `model.ln_final` and `model.unembed` are modules: call them on a tensor whose last axis is
+`d_model`; the result has shape `[batch, pos, d_vocab]`."""
 
 
 # %%
@@ -731,7 +669,7 @@ def check_agrees_with_the_reference(student, draw):
 
 # %% tags=["check", "hidden"] points=3
 def check_begins_with_the_embedding_and_ends_with_the_model(student, draw):
-    """the last entry is what the model says, the first depends on the token and its position alone, and no hook stays"""
+    """the last entry is what the model says, and the first depends on the token and its position alone"""
     model = draw.language_model()
     tokens, position = draw.tokens(3, draw.integer(6, 9), model.cfg.d_vocab), draw.integer(2, 4)
     intact = model(tokens)
@@ -744,15 +682,9 @@ def check_begins_with_the_embedding_and_ends_with_the_model(student, draw):
     first = student.logit_lens(model, other, position)[0]
     expect_close(first, logits[0], dims="batch d_vocab", atol=2e-4)
     expect_close(logits, lens.logit_lens(model, tokens, position), **LENS)
-    expect_close(
-        student.run(logits_after, student.logit_lens, model, tokens),
-        intact,
-        dims="batch pos d_vocab",
-        atol=2e-4,
-    )
 
 
-# %% [markdown] tags=["predict"] name="what_the_embedding_says" choices=["the word that comes next", "the word that stands there", "common words", "nothing in particular"]
+# %% [markdown] tags=["predict"] name="what_the_embedding_says" choices=["the word that comes next", "the word that stands there", "nothing in particular"]
 r"""Take cycles of period 3, after three rounds. What will the first entry say, the embedding alone, read as logits?"""
 
 # %% tags=["demo"]
@@ -765,19 +697,18 @@ rows = torch.arange(len(now))
 for depth, chances in zip(depths, read, strict=True):
     values = chances[rows, now].mean(), chances[rows, right].mean()
     print(f"{depth:20} {values[0]:20.2f} {values[1]:15.2f}    ", *words([chances[0].argmax()]))
-itself, following = (read[0][rows, token].mean().item() for token in (now, right))
-choices = ["the word that comes next", "the word that stands there", "nothing in particular"]
-answer = choices[1] if itself > 0.5 else choices[0] if following > 0.5 else choices[2]
+says = {"the word that comes next": right, "the word that stands there": now}
+sure = [name for name, token in says.items() if read[0][rows, token].mean() > 0.5]
+answer = sure[0] if sure else "nothing in particular"
 
 # %% [markdown]
-r"""At the bottom the stream says the word that stands there: it *is* that word. (In a model that embeds and unembeds with the same
-matrix, this is to be expected.) For two layers it forgets that and says nothing that we could read; then, within layer 2, the
-answer is there, and the last layer hardly changes it.
+r"""At the bottom the stream says the word that stands there: it *is* that word. (In a model that embeds and unembeds with the
+same matrix, this is to be expected.) For two layers it forgets that and says nothing that we could read; then, within layer
+2, the answer is there, and the last layer hardly changes it.
 
-Mind what the lens does not show. The layers below were not idle: without the note of the previous-token head, in layer 0, there is
-no answer at all. The lens hears only what is written **in the language of the unembedding**. A note that a later head will read by
-its keys is not, and is no less there. So: an early answer in the lens is evidence that it was known early. Silence is evidence of
-nothing.
+The layers below were not idle: without the note of the previous-token head, in layer 0, there is no answer at all. But the
+lens hears only what is written **in the language of the unembedding**, and a note that a later head will read by its keys is
+not. So an early answer in the lens is evidence that it was known early; silence is evidence of nothing.
 
 ## The stream is a sum
 
@@ -786,8 +717,8 @@ Who put the answer there? The stream at the end is the sum of everything that wa
 # %% [markdown] exercise="residual_components" minutes=12 difficulty=2 reference="lens.residual_components" withhold=["component_logit_attribution"]
 r"""## Who wrote what
 
-Return a dictionary from the name of each part to what it wrote into the stream at the **last position**, a tensor
-`[batch, d_model]`:
+Return a dictionary from the name of each part to what it wrote into the stream at the **last position**, a tensor `[batch,
+d_model]`:
 
 - `"embed"` and `"pos_embed"`: `hook_embed` and `hook_pos_embed`, what the token and the position begin with;
 - `"attn 0"`, `"mlp 0"`, `"attn 1"`, `"mlp 1"`, …: `blocks.{l}.hook_attn_out` and `blocks.{l}.hook_mlp_out` of each layer l.
@@ -796,11 +727,8 @@ The parts must add up to the stream above the last layer, `blocks.{n_layers - 1}
 none is missing, and none comes twice."""
 
 # %% [markdown] tags=["hint"]
-r"""Each of these hooks holds `[batch, pos, d_model]` in the cache of one run. Take `[:, -1]` of each."""
-
-# %% [markdown] tags=["hint"]
-r"""`hook_resid_mid` and `hook_resid_post` hold what has been added up *so far*. What one part has written is the difference of
-two of these, or simply its own output."""
+r"""Each of these hooks holds `[batch, pos, d_model]` in the cache of one run. Take `[:, -1]` of each. `hook_resid_mid` and
+`hook_resid_post` hold what has been added up *so far*: not what one part has written."""
 
 
 # %%
@@ -839,22 +767,21 @@ def check_agrees_with_the_reference(student, draw):
 
 # %% tags=["check", "hidden"] points=2
 def check_adds_up_to_the_stream(student, draw):
-    """the parts add up to the stream above the last layer, and no hook stays"""
+    """the parts add up to the stream above the last layer, in a model of four layers"""
     model = draw.language_model()
     tokens = draw.tokens(3, draw.integer(5, 9), model.cfg.d_vocab)
-    intact, cache = model.run_with_cache(tokens)
+    _, cache = model.run_with_cache(tokens)
     parts = student.residual_components(model, tokens)
     expect_parts(parts, lens.residual_components(model, tokens))
     stream = cache["resid_post", model.cfg.n_layers - 1][:, -1]
     expect_close(sum(parts.values()), stream, dims="batch d_model", atol=2e-4)
-    after = student.run(logits_after, student.residual_components, model, tokens)
-    expect_close(after, intact, dims="batch pos d_vocab", atol=2e-4)
 
 
 # %% [markdown]
-r"""To hear what each part *says*, read it in one direction: the unembedding of the right word, minus that of a wrong one (here the
-next word of another row, so that what is good for all words cancels). The LayerNorm stands between, and it divides by
-the size of the whole stream. Hold that number at what it was in this run; then reading is linear, and the shares add up."""
+r"""To hear what each part *says*, read it in one direction: the unembedding of the right word, minus that of a wrong one
+(here the next word of another row, so that what is good for all words cancels). The LayerNorm stands between, and it divides
+by the size of the whole stream. Hold that number at what it was in this run; then reading is linear, and the shares add
+up."""
 
 # %% tags=["demo"]
 _, cache = course_model.run_with_cache(three_rounds, names_filter="ln_final.hook_scale")
@@ -862,21 +789,20 @@ direction = (course_model.W_U[:, right] - course_model.W_U[:, right.roll(1)]).T
 direction = direction / cache["ln_final.hook_scale"][:, -1]
 parts = residual_components(course_model, three_rounds)
 said = {name: (written * direction).sum(-1).mean().item() for name, written in parts.items()}
-logits = course_model(three_rounds)[:, -1]
-difference = (logits[rows, right] - logits[rows, right.roll(1)]).mean().item()
+difference = metrics.logit_difference(course_model(three_rounds), right, right.roll(1)).mean()
 for name, value in said.items():
     print(f"{name:10} {value:7.2f}", "#" * round(4 * max(value, 0)))
 print(f"sum {sum(said.values()):14.2f}, logit difference {difference:.2f}")
 
 # %% [markdown]
-r"""Two parts say nearly all: the attention of layer 2, and the last MLP. The attention of layer 2 holds the heads that you
-found. The last MLP takes nothing from other places; what it says here it can only have read from the stream. It is an
-amplifier, and a share of the logits is no share of the knowledge.
+r"""Two parts say nearly all: the attention of layer 2, which holds the heads that you found, and the last MLP. But an MLP
+takes nothing from other places: what it says here, it has read from the stream at this place. It says again, louder, what was
+there. A share of the logits is no share of the knowledge.
 
 ## What a head would write
 
-Attention says from where, and never what. What a head carries is decided by two other matrices: $W_V$ reads from the stream where
-the head looks, $W_O$ writes into the stream where it stands. In between there is nothing but a weighted sum. So what a
+Attention says from where, and never what. What a head carries is decided by two other matrices: $W_V$ reads from the stream
+where the head looks, $W_O$ writes into the stream where it stands. In between there is nothing but a weighted sum. So what a
 head would say, if it looked at the token s alone, is a row of a matrix of weights, the **OV circuit** ([Elhage et al.
 2021](https://transformer-circuits.pub/2021/framework/index.html)):
 
@@ -884,28 +810,25 @@ $$\underbrace{E}_{\text{what stands there}} W_V\, W_O\, \underbrace{W_U}_{\text{
 
 No text and no run is needed. If the head copies, each word raises its own logit: the diagonal is the largest of its row."""
 
-# %% [markdown] exercise="ov_circuit" minutes=15 difficulty=3 reference="circuits.ov_circuit" withhold=["_written", "qk_circuit"]
+# %% [markdown] exercise="ov_circuit" minutes=15 difficulty=3 reference="circuits.ov_circuit" withhold=["_written", "qk_circuit", "copying_rate"]
 r"""## The OV circuit
 
-Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D): entry `[i, j]` is what attending to token i adds to the logit of
-token j. The head is `(layer, head)`; `model.W_V` has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer, head, d_head,
-d_model]`, `model.W_U` is `[d_model, d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides by are left out,
-so rows can be compared within themselves only.
+Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D): entry `[i, j]` is what attending to token i adds to the
+logit of token j. The head is `(layer, head)`; `model.W_V` has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer,
+head, d_head, d_model]`, `model.W_U` is `[d_model, d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides
+by are left out, so rows can be compared within themselves only.
 
 $E$ holds a row for each token, and there are two choices of it:
 
 - by default, the rows of `model.W_E`: what the embedding says;
 - with `through_mlp=True`, these rows **plus** what the first MLP makes of them: `block.mlp(block.ln2(rows))`, where `block` is
-  `model.blocks[0]`. That is closer to what later layers find there.
-
-Both calls take and return three axes, `[batch, pos, d_model]`."""
-
-# %% [markdown] tags=["hint"]
-r"""`rows[None]` adds the axis that the block's modules want, and `[0]` takes it away. The MLP's output is added to the rows, as it is
-in the stream; it does not replace them."""
+  `model.blocks[0]`. That is closer to what later layers find there. Both
+  modules take and return three axes, `[batch, pos, d_model]`."""
 
 # %% [markdown] tags=["hint"]
-r"""A product of four matrices: `rows @ W_V @ W_O @ W_U`. The tokens choose rows of `W_E` and *columns* of `W_U`."""
+r"""`rows[None]` adds the axis that the block's modules want, and `[0]` takes it away. The MLP's output is added to the rows,
+as it is in the stream; it does not replace them. Then `rows @ W_V @ W_O @ W_U`: the tokens choose rows of `W_E` and *columns*
+of `W_U`."""
 
 
 # %%
@@ -914,13 +837,11 @@ def ov_circuit(
 ) -> Float[Tensor, "source destination"]:
     """What attending to each token adds to the logit of each token."""
     # BEGIN SOLUTION
-    layer, number = head
     rows = model.W_E[tokens]
     if through_mlp:
         block = model.blocks[0]
         rows = rows + block.mlp(block.ln2(rows[None]))[0]
-    axes = "source read, read inner, inner write, write destination -> source destination"
-    return einsum(rows, model.W_V[layer, number], model.W_O[layer, number], model.W_U[:, tokens], axes)
+    return rows @ model.W_V[head] @ model.W_O[head] @ model.W_U[:, tokens]
     # END SOLUTION
 
 
@@ -944,11 +865,6 @@ def with_known_weights(function, model, starts, *arguments):
             weight.copy_(before)
 
 
-def a_head(draw, model):
-    """One of the model's heads."""
-    return draw.integer(0, model.cfg.n_layers - 1), draw.integer(0, model.cfg.n_heads - 1)
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """ov_circuit agrees with the reference for heads of a relabelled model, on tokens you have not seen"""
@@ -965,11 +881,8 @@ def check_adds_the_first_mlp(student, draw):
     """with `through_mlp` the rows hold the embedding and what the first MLP makes of it, and without it they don't"""
     model = draw.language_model("course-positional")
     for through_mlp in (True, False, True):
-        head, tokens = (0, draw.integer(0, 3)), some_words(draw, model, draw.integer(9, 30))
-        expected = circuits.ov_circuit(model, head, tokens, through_mlp)
-        expect_close(
-            student.ov_circuit(model, head, tokens, through_mlp), expected, dims="source destination"
-        )
+        case = model, (0, draw.integer(0, 3)), some_words(draw, model, draw.integer(9, 30)), through_mlp
+        expect_close(student.ov_circuit(*case), circuits.ov_circuit(*case), dims="source destination")
 
 
 # %% tags=["check", "hidden"] points=1
@@ -984,98 +897,39 @@ def check_reads_and_writes_where_the_weights_say(student, draw):
     expect_close(found, expected, dims="source destination")
 
 
-# %% [markdown] exercise="copied_share" minutes=6 difficulty=1 reference="circuits.copied_share" withhold=["copying_rate"]
-r"""## How much of the vocabulary is copied?
-
-From an OV circuit, with the same tokens on both axes in the same order, return the share of source tokens whose **own** logit is
-among the `top` largest of its row, as a Python float. (Wang et al. 2022 report such a *copying score* of name movers, with
-`top=5`.) If other logits of a row equal its own one, the tie counts in its favour."""
-
-# %% [markdown] tags=["hint"]
-r"""How many destinations get *more* than the source itself? A token is among the top k if these are fewer than k."""
-
-# %% [markdown] tags=["hint"]
-r"""`ov.diagonal()` holds the own logits. Mind the axis: a row is one source, and the sum over destinations runs along the row."""
-
-
-# %%
-def copied_share(ov: Float[Tensor, "source destination"], top: int = 1) -> float:
-    """The share of source tokens that are among the `top` destinations of their own row."""
-    # BEGIN SOLUTION
-    copied = 0
-    for source, row in enumerate(ov):
-        copied += (row > row[source]).sum().item() < top
-    return copied / len(ov)
-    # END SOLUTION
-
-
-# %% tags=["check"] points=1
-def check_agrees_with_the_reference(student, draw):
-    """copied_share agrees with the reference on circuits you have not seen, for several `top`, and is a Python float"""
-    for top in (1, 2, draw.integer(3, 6)):
-        size = draw.integer(12, 40)
-        ov = draw.normal(size, size) + draw.choice([0.5, 1.0]) * draw.normal(size).expand(size, -1)
-        ov = ov + 1.5 * torch.eye(size, device=ov.device)
-        share = student.copied_share(ov, top)
-        expect_close(share, circuits.copied_share(ov, top))
-        expect(
-            not isinstance(share, Tensor), "The share is a tensor, not a Python float (`item` makes it one)."
-        )
-    expect_untouched(student, student.copied_share, ov, top)
-
-
-# %% tags=["check", "hidden"] points=2
-def check_goes_by_the_order_within_a_row(student, draw):
-    """scaling or shifting a row changes nothing, one loud word takes all, and ties count in favour"""
-    size = draw.integer(8, 30)
-    ov = draw.normal(size, size) + 2 * torch.eye(size, device=draw.device)
-    expected = circuits.copied_share(ov, 2)
-    changed = ov * (0.1 + draw.normal(size, 1).abs()) + 9 * draw.normal(size, 1)
-    expect_close(student.copied_share(changed, 2), expected)
-    loud = 0.01 * draw.normal(size, size) + torch.eye(size, device=draw.device)
-    loud[:, draw.integer(0, size - 1)] += 30.0
-    expect_close(student.copied_share(loud, 1), 1 / size)
-    expect_close(student.copied_share(loud, 2), 1.0)
-    expect_close(student.copied_share(torch.zeros(size, size, device=draw.device)), 1.0)
-    below = torch.eye(size, device=draw.device) - 5.0
-    expect_close(student.copied_share(below), 1.0)
-
-
 # %% [markdown] tags=["predict"] name="heads_that_copy" choices=["the induction heads, and no other", "the induction heads, and another", "not the induction heads"]
-r"""Compute this share for all heads of `course-gpt2`, from the embedding alone. Which heads have the largest shares? ("Large"
-shall mean more than a half.)"""
+r"""The *copying rate* of a head is the share of words whose own logit is the largest of their row. (Wang et al. 2022 report
+it, with the five largest, for name movers.) Compute it for all heads from the embedding alone: which heads copy more than a
+half?"""
+
 
 # %% tags=["demo"]
-some = torch.arange(0, cfg.d_vocab, max(1, cfg.d_vocab // 400))
+def copying_rates(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, "layer head"]:
+    """The share of some 400 words that each head of a model copies, by its weights."""
+    some = torch.arange(0, model.cfg.d_vocab, max(1, model.cfg.d_vocab // 400))
+    rates = torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
+    for place in torch.cartesian_prod(*map(torch.arange, rates.shape)).tolist():
+        ov = ov_circuit(model, tuple(place), some, through_mlp)
+        rates[*place] = (ov.argmax(dim=1) == torch.arange(len(some))).float().mean()
+    return rates
+
+
 every_head = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
-
-
-def shares_copied(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, "layer head"]:
-    """The copied share of every head of a model, on some tokens."""
-    n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
-    places = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
-    shares = [copied_share(ov_circuit(model, place, some, through_mlp)) for place in places]
-    return torch.tensor(shares).view(n_layers, n_heads)
-
-
-raw, through = (shares_copied(course_model, through_mlp) for through_mlp in (False, True))
+raw, through = (copying_rates(course_model, through_mlp) for through_mlp in (False, True))
 large = {place for place in every_head if raw[place] > 0.5}
-outcomes = {frozenset(found): "the induction heads, and no other"}
 more = "the induction heads, and another" if large > set(found) else "not the induction heads"
-answer = outcomes.get(frozenset(large), more)
-plots.plot_by_head(raw, "share", "copied, from the embedding alone", mark=found, limit=1)
-
-# %% tags=["demo"]
-plots.plot_by_head(through, "share", "copied, from the embedding and the first MLP", mark=found, limit=1)
+answer = "the induction heads, and no other" if large == set(found) else more
+plots.plot_by_head(raw, "share", "copying rate, from the embedding alone", mark=found, limit=1)
 
 # %% [markdown]
-r"""Two readings of the same weights, and they differ on several heads. From the embedding alone the induction heads copy a good part of
-the words, and a head of layer 0 copies more. With the first MLP they copy nearly all, the head of layer 0 copies nothing, and one
-of the last layer appears that had copied nothing before.
+r"""Two readings of the same weights, and they differ on several heads. The map is read from the embedding alone: the
+induction heads copy a good part of the words, and a head of layer 0 copies more. The table below has the reading with the
+first MLP beside it. By that one they copy nearly all, the head of layer 0 next to nothing, and one of the last layer more
+than half, which copied nothing.
 
 Which reading is right? For a head of layer 0 the first: the MLP stands above it, and it never sees what the MLP wrote. For
-later heads the second is closer. And which of these heads copies *here*? Ask what each adds to the logit of the next word in
-cycles:"""
+later heads the second is closer. And which of them copies *here*? The last column is what each adds to the logit of the next
+word."""
 
 # %% tags=["demo"]
 added = lens.head_logit_attribution(course_model, three_rounds, right, right.roll(1)).mean(dim=0)
@@ -1086,9 +940,9 @@ for place in candidates:
     print("{:7} {:13.2f} {:18.2f} {:24.2f} {:19.2f}".format(named([place]), *values))
 
 # %% [markdown]
-r"""Several heads *would* copy what they look at. Only those that also look at the right word say it. The reverse you have seen
-above: at period 2 the previous-token head looks at the right word and, by its weights, copies nothing. A head is a copying
-head *here* if it looks there, would copy what it finds, and is missed when it is gone. Each of the three has fooled somebody.
+r"""Several heads *would* copy what they look at. Only those that also look at the right word say it. The reverse you have
+seen above: at period 2 the previous-token head looks at the right word and, by its weights, copies nothing. A head is a
+copying head *here* if it looks there, would copy what it finds, and is missed when it is gone.
 
 Last, the model in which nothing stands between. `course-attn-2l` has two layers of attention, and MLPs held at zero:"""
 
@@ -1097,14 +951,13 @@ attn_model = load_language_model("course-attn-2l")
 start = attn_model.tokenizer.bos_token_id
 pairs = token_world.repeated_tokens(attn_model.cfg.d_vocab, 20, 16, start, seed=3)
 attn_found = heads.find_induction_heads(attn_model, pairs)
-some = torch.arange(0, attn_model.cfg.d_vocab, max(1, attn_model.cfg.d_vocab // 400))
-attn_raw = shares_copied(attn_model, through_mlp=False)
 print("induction heads by attention:", named(attn_found))
-plots.plot_by_head(attn_raw, "share", "course-attn-2l: copied", mark=attn_found, limit=1)
+rates = copying_rates(attn_model, through_mlp=False)
+plots.plot_by_head(rates, "share", "course-attn-2l: copying rate", mark=attn_found, limit=1)
 
 # %% [markdown]
-r"""Here the heads that copy by their weights are the heads that attend, no more and no fewer, and the embedding is what they read. This
-is the model for which the method was made. It is a good method, and its limits are those of the model it was made on.
+r"""Here the heads that copy by their weights are the heads that attend, no more and no fewer, and the embedding is what they
+read. For models of this kind the method was made, and it is a good one there.
 
 ## What you may claim now
 
@@ -1114,20 +967,18 @@ is the model for which the method was made. It is a good method, and its limits 
 | the induction heads do it | nothing left without them, as many others removed without effect | a second mechanism at some period |
 | it has no period detector | intruders, and periodic texts that it continues wrongly, beside a model that does count | a text on which counting helps it |
 | these heads look at the right words | a score that counts all right places, at several periods | they score by chance, or at one period only |
-| they say the word | lens, shares of the logits, OV circuit | large shares that nothing misses |
-| they copy, by their weights | OV circuit, *with what stands in front of it* | another reading of E gives another list |
+| they say the word, and by their weights would copy nearly any | lens, shares of the logits, and OV circuit *with what stands in front of it* | another reading of E gives another list |
 
-And what not. "No period detector" is said of this model, on random words, of periods up to 6; a model trained on more and
-longer rhythms may have one. The bigram theory got the direction right and not the numbers. Nothing here has shown how the
-induction heads *find* the place. That the note of the previous-token head gets to their keys, and by what way, is the
-subject of *Path patching* (`ch04_path_patching`)."""
+And what not. "No period detector" is said of this model, on random words, of periods up to 6; another model may have one. The
+bigram theory got the direction right and not the numbers. And nothing here has shown how the induction heads *find* the
+place: which head feeds them, and by what way, is the subject of *Path patching* (`ch04_path_patching`)."""
 
 # %% [markdown] tags=["rubric"] name="two_theories"
 r"""## In your own words
 
-Somebody writes: "Our model detects periodic patterns. It continues periodic inputs of all periods from 2 to 50 with 99 % accuracy, and we
-found two heads that track the period: without them accuracy is 0 %." In at most 200 words: what follows from this, what does not, and
-which experiments would you ask for?
+Somebody writes: "Our model detects periodic patterns. It continues periodic inputs of all periods from 2 to 50 with 99 %
+accuracy, and we found two heads that track the period: without them accuracy is 0 %." In at most 200 words: what follows from
+this, what does not, and which experiments would you ask for?
 
 Levels:
 
@@ -1139,11 +990,11 @@ Levels:
   score's chance level and for as many control heads; and limits the conclusion to the model and the texts."""
 
 # %% [markdown] tags=["interview"] name="does_this_head_copy"
-r""""This head attends to the right token with weight 0.95, and its OV circuit copies 97 % of the vocabulary. So it is what produces the
-answer." What could still be wrong?
+r""""This head attends to the right token with weight 0.95, and its OV circuit copies 97 % of the vocabulary. So it is what
+produces the answer." What could still be wrong?
 
-A strong answer: what the OV circuit was read from (embedding, or embedding with the first MLP, and which of them this head really
-sees); LayerNorm and what other heads have added at that place; whether its output is large enough to matter (its share of the
-logit, with the scale held) and whether something later takes it away again; whether the model misses it (ablation of a named
-kind, with a control, alone and together with others); whether attention is right on this one text only, since on `A B A B` a
-previous-token head is right as well; and whether the texts could tell apart what one claims from its rival."""
+A strong answer: what the OV circuit was read from (embedding, or embedding with the first MLP, and which of them this head
+really sees); LayerNorm and what other heads have added at that place; whether its output is large enough to matter (its share
+of the logit, with the scale held) and whether something later takes it away again; whether the model misses it (ablation of a
+named kind, with a control, alone and together with others); whether attention is right on this one text only, since on `A B A
+B` a previous-token head is right as well; and whether the texts could tell apart what one claims from its rival."""

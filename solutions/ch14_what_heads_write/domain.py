@@ -51,11 +51,6 @@ def ov_circuit(draw):
     return model, head, tokens, draw.choice([True, False])
 
 
-def copied_share(draw):
-    size = draw.integer(2, 40)
-    return draw.normal(size, size) + 2 * torch.eye(size), draw.integer(1, min(size, 6))
-
-
 def _model(draw):
     """Mostly the small models; one draw in ten is of a deeper one."""
     deep = draw.integer(1, 10) == 1

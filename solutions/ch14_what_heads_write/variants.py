@@ -235,20 +235,3 @@ def ov_circuit__row_by_row(model, head, tokens, through_mlp=False):
             row = row + block.mlp(block.ln2(row[None, None]))[0, 0]
         rows.append((row @ model.W_V[head] @ model.W_O[head] @ model.W_U)[tokens])
     return torch.stack(rows)
-
-
-def copied_share__with_topk(ov, top=1):
-    padded = ov.double() + 1e-9 * torch.eye(len(ov), dtype=torch.float64)  # ties go to the diagonal
-    best = padded.topk(min(top, len(ov)), dim=1).indices
-    return (best == torch.arange(len(ov))[:, None]).any(dim=1).double().mean().item()
-
-
-def copied_share__by_the_kth_value(ov, top=1):
-    threshold = ov.sort(dim=1, descending=True).values[:, min(top, ov.shape[1]) - 1]
-    return float((ov.diagonal() >= threshold).float().mean())
-
-
-def copied_share__with_numpy(ov, top=1):
-    values = ov.numpy()
-    ranks = [(row > row[source]).sum() for source, row in enumerate(values)]
-    return sum(rank < top for rank in ranks).item() / len(ranks)
