@@ -63,7 +63,7 @@ def render(
     batch: int = 1,
     image: Parameterization | None = None,
     transformations: Transform = STANDARD,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.1,
     keep: Sequence[int] = (),
     progress: bool | None = None,
 ) -> Rendering:
