@@ -13,7 +13,7 @@ from autograder.certification.certify import certify, check_certificates
 from autograder.certification.journal import Journal
 from autograder.certification.mutants import mutants
 from autograder.certification.operators import OPERATORS
-from autograder.certification.sections import SECTIONS, Effort, Measurement
+from autograder.certification.sections import SECTIONS, Effort, Measurement, reachable
 from autograder.certification.subject import Checks, find_subjects
 from autograder.certification.tolerances import Comparison, compared, derivation, margin
 from autograder.withhold import write_library
@@ -351,6 +351,17 @@ def test_a_changed_domain_makes_only_the_mutants_out_of_date(course):
     assert out_of_date(entry, again, asdict(EFFORT)) == ["mutants"]
     assert set(out_of_date(entry, again, {"seeds": 1})) == set(again)
     assert set(out_of_date(None, again, asdict(EFFORT))) == set(again)
+
+
+def test_only_modules_with_other_names_than_before_are_called_again(course):
+    m = measurement(course, "sound")  # opens no room
+    m.earlier = {"modules": dict(m.library), "found": ["heads.double(0, 1)", "gone.answer(0)"]}
+    assert reachable(m) == {"modules": m.library, "found": ["heads.double(0, 1)"]}
+    entry = {"sections": {name: {"key": m.key(name), "effort": asdict(EFFORT)} for name in SECTIONS}}
+    entry["sections"]["giveaways"]["facts"] = m.earlier
+    keys_now = {name: m.key(name) for name in SECTIONS}
+    assert out_of_date(entry, keys_now, asdict(EFFORT), m.library) == []
+    assert out_of_date(entry, keys_now, asdict(EFFORT), m.library | {"heads": "other"}) == ["giveaways"]
 
 
 # --- whole certificates ---------------------------------------------------------------------------

@@ -81,14 +81,21 @@ def write_certificate(folder: Path, slug: str, exercises: dict[str, dict]) -> No
         ) from error
 
 
-def out_of_date(entry: dict | None, keys: dict[str, str], effort: dict) -> list[str]:
-    """Return the sections that were measured on other parts than there are now, or with another effort."""
+def out_of_date(
+    entry: dict | None, keys: dict[str, str], effort: dict, library: dict[str, str] | None = None
+) -> list[str]:
+    """Return the sections that were measured on other parts than there are now, or with another effort.
+
+    With the names in the `library` by module, giveaways are out of date too if there are others now.
+    """
     sections = (entry or {}).get("sections", {})
-    return [
+    stale = [
         name
         for name in RESTS_ON
         if sections.get(name, {}).get("key") != keys[name] or sections[name].get("effort") != effort
     ]
+    new = library and "giveaways" not in stale and sections["giveaways"]["facts"]["modules"] != library
+    return [*stale, "giveaways"] if new else stale
 
 
 def summary(name: str, sections: dict[str, dict]) -> Summary:

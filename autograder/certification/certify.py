@@ -16,7 +16,7 @@ from autograder.certification.certificate import (
     write_certificate,
 )
 from autograder.certification.journal import Journal
-from autograder.certification.keys import parts
+from autograder.certification.keys import library_names, parts
 from autograder.certification.mutants import LEAST, MOST, mutants
 from autograder.certification.sections import (
     RESTS_ON,
@@ -81,7 +81,7 @@ def certify(
         for subject, m in measurements:
             entry = read_certificate(subject.folder).get(subject.name)
             entry = entry if entry and entry["seed"] == seed else None
-            stale = out_of_date(entry, _keys(m), asdict(effort))
+            stale = _stale(m, entry, effort)
             known = entry["sections"] if entry else {}
             sections = {name: known[name] for name in RESTS_ON if name not in stale} | _measured(m, stale)
             told = summary(subject.name, sections)
@@ -110,7 +110,7 @@ def check_certificates(
                 command = f"run `mechinterp certify {subject.name}` and commit what it writes"
                 found.append(Checked(subject.name, (), (f"has no certificate: {command}",)))
                 continue
-            stale = out_of_date(entry, _keys(m), asdict(FULL))
+            stale = _stale(m, entry, FULL)
             sections = entry["sections"] | _measured(m, stale)
             problems = list(summary(subject.name, sections).problems)
             if summary(subject.name, entry["sections"]).as_json() != entry.get("summary"):
@@ -163,6 +163,7 @@ class _Machinery:
 def _measurements(
     subjects: Sequence[Subject], out: Path, seed: int, effort: Effort, tell: Tell, machinery: _Machinery
 ) -> Iterator[tuple[Subject, Measurement]]:
+    library = library_names()
     for done, subject in enumerate(subjects):
         checks = Checks.of(subject)
         with ExitStack() as rooms:
@@ -177,8 +178,15 @@ def _measurements(
                 tell(Step(subject.name, doing, done, len(subjects)))
 
             journal = Journal(out / subject.slug / f"{subject.name}.jsonl")
-            known = parts(subject, checks)
-            yield subject, Measurement(subject, checks, known, seed, effort, journal, open_bench, told)
+            known = subject, checks, parts(subject, checks)
+            yield subject, Measurement(*known, seed, effort, journal, open_bench, told, library)
+
+
+def _stale(m: Measurement, entry: dict | None, effort: Effort) -> list[str]:
+    """Return the sections of a certificate to measure, and let `m` know what need not be called again."""
+    if "giveaways" not in out_of_date(entry, _keys(m), asdict(effort)):
+        m.earlier = entry["sections"]["giveaways"]["facts"]
+    return out_of_date(entry, _keys(m), asdict(effort), m.library)
 
 
 def _keys(m: Measurement) -> dict[str, str]:

@@ -25,19 +25,23 @@ TELLING = 2  # how many different results the calls must have for agreement to t
 CONFIRMING = 24  # further argument lists: a yes or a no is right by chance each second time
 
 FINDER = '''
-def find_library():
-    """Return [module, name, fewest arguments, most] for what a room's modules hold."""
+def find_library(wanted):
+    """Return [module, name, fewest arguments, most] of all that is defined in these modules."""
     import importlib, inspect, pkgutil
     import mechinterp_course
     found = {}
     parts = pkgutil.walk_packages(mechinterp_course.__path__, "mechinterp_course.", onerror=lambda name: None)
     for part in parts:
+        if part.name.partition(".")[2] not in wanted:
+            continue
         try:
             module = importlib.import_module(part.name)
         except BaseException:
             continue
         for name, value in list(vars(module).items()):
-            ours = str(getattr(value, "__module__", "")).startswith("mechinterp_course")
+            home = str(getattr(value, "__module__", ""))
+            imported = home != part.name and (inspect.isfunction(value) or inspect.isclass(value))
+            ours = home.startswith("mechinterp_course") and not imported
             if not name.startswith("__") and callable(value) and ours and id(value) not in found:
                 try:
                     plain = [p for p in inspect.signature(value).parameters.values() if p.kind in (0, 1, 2)]
@@ -74,25 +78,19 @@ class Known:
     result: object
 
 
-@dataclass(frozen=True)
-class Giveaways:
-    """How many functions were called, and those (module.name, arguments by place) that return the answer."""
+def giveaways(bench: Bench, seed: int, modules: Sequence[str], orders: int = ORDERS) -> list[str]:
+    """Return what gives the answer of this exercise away, as `module.name(arguments by place)`.
 
-    called: int
-    found: tuple[str, ...]
-
-
-def giveaways(bench: Bench, seed: int, orders: int = ORDERS) -> Giveaways:
-    """Call everything that a student of this exercise can reach in the library, in so many ways each."""
+    Everything that a student can reach in these modules of the library is called, in so many ways each.
+    """
     started = time.process_time()
     known = known_calls(bench.subject, bench.checks, seed)
     more = cache(lambda: known_calls(bench.subject, bench.checks, seed + 1, CONFIRMING))
     limit = max(LEAST_SECONDS, time.process_time() - started)
-    called, found = 0, []
+    found = []
     with bench.student(FINDER) as student:
         student.begin(seed)
-        for module, name, least, most in student.find_library():
-            called += 1
+        for module, name, least, most in student.find_library(list(modules)):
             for places in islice(_orders(len(known[0].arguments), least, most), orders):
                 answers = _returns(student, (module, name), places, known, limit)
                 if answers:
@@ -100,7 +98,7 @@ def giveaways(bench: Bench, seed: int, orders: int = ORDERS) -> Giveaways:
                 if answers is not False:
                     found += [_call(module, name, places)] if answers else []
                     break
-    return Giveaways(called, tuple(found))
+    return found
 
 
 def known_calls(subject: Subject, checks: Checks, seed: int, count: int = CALLS) -> list[Known]:

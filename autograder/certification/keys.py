@@ -42,7 +42,7 @@ def parts(subject: Subject, checks: Checks) -> dict[str, str]:
     """Return the hash of each part that the exercise's certificate depends on.
 
     solution (with what it needs), stub, checks (with given cells), mistakes, variants, domain, library (the
-    functions reached), recognition, room (names of all that a student can call), models, and what is done in
+    functions reached), recognition, room (what a student may not call), models, and what is done in
     operators, equivalence, giveaways and tolerances.
     """
     sources = [check.source for check in subject.exercise.checks]
@@ -52,7 +52,7 @@ def parts(subject: Subject, checks: Checks) -> dict[str, str]:
         "checks": _digest([*subject.given, *sources]),
         "library": _reached([subject.reference(), *checks.functions.values(), *ALWAYS]),
         "recognition": _reached([same_transcript]),
-        "room": _digest([*subject.graded.forbid, *_names_in_library(set(subject.graded.withhold))]),
+        "room": _digest([*subject.graded.forbid, "withheld", *sorted(subject.graded.withhold)]),
         "models": _digest(map(_file_digest, _model_files(" ".join([*subject.given, *sources])))),
     }
     for kind in ("mistakes", "variants", "domain"):
@@ -60,6 +60,21 @@ def parts(subject: Subject, checks: Checks) -> dict[str, str]:
     for part, modules in MODULES.items():
         hashes[part] = _digest(_said(module) for module in modules)
     return hashes
+
+
+def library_names() -> dict[str, str]:
+    """Return the hash of the names of functions and classes in each module of the library that rooms have."""
+    from autograder.withhold import NOT_FOR_ROOMS
+
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if not {*parts, path.name} & set(NOT_FOR_ROOMS):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+            module = ".".join(part for part in parts if part != "__init__")
+            found[module] = _digest(sorted(names))[:8]
+    return found
 
 
 def combined(hashes: dict[str, str], wanted: Iterable[str]) -> str:
@@ -145,20 +160,6 @@ def _is_ours(value: object) -> bool:
     return (inspect.isfunction(value) or inspect.isclass(value)) and (
         home.startswith(OURS) and home not in NOT_REACHED
     )
-
-
-def _names_in_library(withheld: set[str]) -> list[str]:
-    """Return the functions and classes of the library by module, and what of it is withheld."""
-    from autograder.withhold import NOT_FOR_ROOMS
-
-    names = [f"withheld {name}" for name in sorted(withheld)]
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE)
-        if not set(relative.parts) & set(NOT_FOR_ROOMS):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                    names.append(f"{relative.as_posix()} {node.name}")
-    return names
 
 
 def _model_files(text: str) -> list[Path]:

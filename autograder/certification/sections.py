@@ -6,13 +6,13 @@ have not changed need not be measured again. Every unit of work goes through the
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from autograder.certification.equivalence import DRAWS, equivalence
 from autograder.certification.giveaways import ORDERS, giveaways
 from autograder.certification.journal import Journal
-from autograder.certification.keys import combined
+from autograder.certification.keys import combined, library_names
 from autograder.certification.mutants import MOST, Mutant, mutants
 from autograder.certification.subject import Checks, Subject
 from autograder.certification.tolerances import MARGIN, Comparison, widest
@@ -50,9 +50,16 @@ class Effort:
     orders: int = ORDERS
 
 
+NOTHING_CALLED = {"modules": {}, "found": []}
+
+
 @dataclass
 class Measurement:
-    """One exercise being certified; `bench` opens its room when it is first called."""
+    """One exercise being certified; `bench` opens its room when it is first called.
+
+    `library` holds the names of each module's functions, as hashes; `earlier` is what the committed
+    certificate says of those that were called, as far as it still holds.
+    """
 
     subject: Subject
     checks: Checks
@@ -62,6 +69,8 @@ class Measurement:
     journal: Journal
     bench: "Callable[[], Bench]"
     tell: Callable[[str], None] = lambda doing: None
+    library: dict[str, str] = field(default_factory=library_names)
+    earlier: dict = field(default_factory=lambda: NOTHING_CALLED)
 
     def key(self, section: str) -> str:
         """Return the hash of all that a section depends on."""
@@ -207,12 +216,25 @@ def try_mutant(m: Measurement, mutant: Mutant) -> dict:
 
 
 def reachable(m: Measurement) -> dict:
-    """How many functions of the library a student can call, and those that return the answer."""
+    """Which functions of the library, called in a room, give the answer away.
 
-    def measure() -> dict:
-        return asdict(giveaways(m.bench(), m.seed, m.effort.orders))
+    A module whose names are as they were is not called again.
+    """
+    held = m.earlier["modules"]
+    new = [module for module, names in m.library.items() if held.get(module) != names]
 
-    return m.unit("giveaways", f"functions of the library, {m.effort.orders} orders", measure)
+    def measure() -> list[str]:
+        return giveaways(m.bench(), m.seed, new, m.effort.orders)
+
+    what = f"functions in {len(new)} modules, {m.effort.orders} orders, {combined(m.library, new)}"
+    found = [each for each in m.earlier["found"] if _module(each) in m.library.keys() - set(new)]
+    found += m.unit("giveaways", what, measure) if new else []
+    return {"modules": m.library, "found": found}
+
+
+def _module(call: str) -> str:
+    """Return the module of "worlds.tokens.repeated_tokens(0, 1)"."""
+    return call.partition("(")[0].rpartition(".")[0]
 
 
 SECTIONS: dict[str, Callable[[Measurement], object]] = {
