@@ -120,6 +120,18 @@ def pixels_of(samples: Sequence[Sample]) -> Pixels:
     return torch.stack([sample.image for sample in samples])
 
 
+def removed(
+    model: nn.Module, layer: str, kind: str, count: int, seed: int, lacking: Iterable[str] = ()
+) -> tuple[Responses, Responses]:
+    """Return responses to `count` objects with parts of a kind, and to the same without these parts.
+
+    The objects have none of the kinds `lacking`; nothing else in the pictures differs.
+    """
+    whole = objects(count, seed, {kind}, lacking)
+    edited = [images.remove_part(sample, kind) for sample in whole]
+    return tuple(responses(model, layer, pixels_of([*whole, *edited])).split(count))
+
+
 def removal_effects(
     model: nn.Module, layer: str, kinds: Sequence[str], count: int, seed: int
 ) -> Float[Tensor, "kind channel"]:
@@ -130,10 +142,8 @@ def removal_effects(
     """
     usual, found = responses(model, layer, pixels_of(objects(2 * count, seed))), []
     for kind in kinds:
-        whole = objects(count, seed + 2 * count, having={kind}, lacking=set(kinds) - {kind})
-        edited = [images.remove_part(sample, kind) for sample in whole]
-        both = responses(model, layer, pixels_of([*whole, *edited]))
-        found.append(edit_effect(both[:count], both[count:], usual)[0])
+        pair = removed(model, layer, kind, count, seed + 2 * count, lacking=set(kinds) - {kind})
+        found.append(edit_effect(*pair, usual)[0])
     return torch.stack(found)
 
 

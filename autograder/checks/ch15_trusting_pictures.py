@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 0aa9af5eb1de.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version be5de003330b.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """
@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mechinterp_course import channel_evidence
-from mechinterp_course.channel_evidence import objects, pixels_of, responses
-from mechinterp_course.checking import expect, expect_close, expect_raises
+from mechinterp_course.channel_evidence import objects, pixels_of, removed, responses
+from mechinterp_course.checking import channel_trials, expect, expect_close, expect_raises
 from mechinterp_course.worlds import images
 
 Responses = Float[Tensor, "picture channel"]  # the mean of each channel over all places, for each picture
@@ -17,123 +17,10 @@ ByChannel = Float[Tensor, " channel"]
 Shows = Bool[Tensor, " picture"]  # whether a picture shows the part or texture that is asked about
 
 
-def labelled(draw, channels=None):
-    """Responses with ties and a channel that is dead, and labels: fewer pictures show the factor than don't."""
-    pictures, width = draw.integer(14, 24), channels or draw.integer(4, 9)
-    values = (2 * draw.normal(pictures, width)).round() / 2
-    values[:, draw.integer(0, width - 1)] = 0.0
-    having = draw.integer(3, pictures // 2 - 1)
-    return values, draw.normal(pictures).argsort() < having
-
-
-def in_order_of(draw, pictures, shuffles):
-    """Permutations of the pictures, one in a row."""
-    return torch.stack([draw.normal(pictures).argsort() for _ in range(shuffles)])
-
-
-def grouped(draw):
-    """Responses that depend on groups a little, one channel dead, and groups of unequal size and odd numbers."""
-    pictures, width = draw.integer(18, 30), draw.integer(4, 9)
-    numbers = draw.normal(40).argsort()[: draw.integer(3, 5)]
-    group = numbers[torch.tensor([draw.integer(0, len(numbers) - 1) for _ in range(pictures)])]
-    values = draw.normal(pictures, width) + 0.1 * group[:, None] * draw.normal(width) + 2
-    values[:, draw.integer(0, width - 1)] = 1.0
-    return values, group
-
-
-def edited(draw):
-    """Responses before and after an edit that vary much from picture to picture, and over other pictures."""
-    pictures, others, width = draw.integer(5, 9), draw.integer(10, 14), draw.integer(3, 4)
-    before = 3 * draw.normal(pictures, 1) + draw.normal(pictures, width) + 5
-    change = draw.normal(width) + 0.7 * draw.normal(pictures, width)
-    return before, before + change, draw.normal(others, width) * (1 + draw.normal(width) ** 2) + 2
-
-
-APART = (  # four kinds that look nothing alike; every channel order has a channel for two of them
-    ("window", "eye", "leaf", "sail"),
-    ("wheel", "roof", "leaf", "leg"),
-    ("roof", "wing", "leg", "shell"),
-    ("window", "leg", "shell", "sail"),
-)
-
-
-def expect_two_parts(student, draw, model, layer):
-    """Pass if the channel that the student names depends on two parts, each without the other, and not on a third."""
-    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in draw.choice(APART))]
-    found = student.find_polysemantic_channel(model, layer, kinds)
-    well_formed = isinstance(found, tuple | list) and len(found) == 4 and type(found[0]) is int
-    well_formed = well_formed and len({*found[1:]} & set(kinds)) == 3
-    expect(
-        well_formed,
-        "The result is not (channel, one, other, control) with three different kinds of those given.",
-    )
-    channel, *trio = found
-    usual = responses(model, layer, pixels_of(objects(24, draw.image_seeds(1)[0])))
-    expect(0 <= channel < usual.shape[1], f"{layer} has channels 0 to {usual.shape[1] - 1}, not {channel}.")
-    effects = []
-    for kind in trio:
-        whole = objects(6, draw.image_seeds(1)[0], having={kind}, lacking={*kinds} - {kind})
-        both = [*whole, *(images.remove_part(sample, kind) for sample in whole)]
-        before, after = responses(model, layer, pixels_of(both)).split(6)
-        effects.append(((after - before)[:, channel].mean() / usual[:, channel].std().clamp(min=1e-6)).item())
-    told = (
-        f"On new toys, channel {channel} changes by {effects[0]:.1f}, {effects[1]:.1f} and {effects[2]:.1f}"
-    )
-    told = f"{told} when {trio[0]}, {trio[1]} and {trio[2]} go."
-    expect(max(effects[:2]) <= -0.5, f"{told} Both parts must matter, each without the other.")
-    expect(abs(effects[2]) <= 0.3, f"{told} The control must not matter.")
-
-
-def two_changes(draw):
-    """Changes of two parts that share channels, in unequal numbers of pictures."""
-    one, other, width = draw.integer(4, 7), draw.integer(8, 11), draw.integer(12, 15)
-    shared = draw.normal(width)
-    return (
-        draw.normal(one, width) * 0.4 - draw.normal(width) - shared,
-        draw.normal(other, width) * 0.4 - 2 * draw.normal(width) - shared,
-    )
-
-
-def reader(draw):
-    """Features far from zero and of unequal length, and responses that go with one of them, and with noise."""
-    pictures, features = draw.integer(26, 39), draw.integer(4, 6)
-    middle = 3 * draw.normal(features)
-    seen = draw.normal(pictures, features) * (0.3 + draw.normal(pictures, 1).abs()) + middle
-    response = seen[:, 0] + 0.7 * draw.normal(pictures)
-    shown = draw.normal(draw.integer(3, 5), features) + middle
-    shown[:, 0] += 0.8
-    return shown, seen, response
-
-
-def two_sources(draw):
-    """Responses to natural pictures, to made ones, and to other natural ones; some features vary very much."""
-    features = draw.integer(90, 110)
-    loud = 1 + 5 * (draw.normal(features).abs() > 1.3)
-    offset, nuisance = 0.6 * draw.normal(features), draw.normal(features).abs()
-    natural = loud * draw.normal(110, features) + 3
-    made = loud * 0.7 * draw.normal(26, features) + 3 + offset + loud * nuisance * 0.3
-    return natural[:50], made, natural[50:]
-
-
-def answers(channel, features):
-    """What comes before the ReLU of a channel (weight, bias)."""
-    weight, bias = channel
-    return features @ weight + bias
-
-
-def expect_channel(channel, natural):
-    """Pass if a value is a channel for features like these: a weight for each of them, and a number."""
-    pair = isinstance(channel, tuple | list) and len(channel) == 2
-    right = pair and isinstance(channel[0], Tensor) and channel[0].shape == natural.shape[1:]
-    right = right and channel[0].dtype == natural.dtype and isinstance(channel[1], float)
-    expect(right, "The result is not (weight, bias), a tensor with a value for each feature and a float.")
-    expect(bool(channel[0].isfinite().all()), "A weight is not finite.")
-
-
 def selectivity__agrees_with_the_reference(student, draw):
     """selectivity agrees with the reference on responses and labels that you have not seen, ties included"""
     for _ in range(3):
-        values, shows = labelled(draw)
+        values, shows = channel_trials.labelled(draw)
         expect_close(
             student.selectivity(values, shows), channel_evidence.selectivity(values, shows), dims="channel"
         )
@@ -145,15 +32,16 @@ def selectivity__obeys_its_laws(student, draw):
     expected = torch.tensor([0.75, 0.0, 0.5])
     found = student.selectivity(known, torch.tensor([True, True, False]))
     expect_close(found, expected, dims="channel")
-    values, shows = labelled(draw)
+    values, shows = channel_trials.labelled(draw)
     found = student.selectivity(values, shows)
+    channel_trials.expect_values(found, values.shape[1])
     expect_close(student.selectivity((0.5 * values).exp(), shows), found, dims="channel")
     expect_close(student.selectivity(values, ~shows), 1 - found, dims="channel")
 
 
 def selectivity__refuses_one_sided_labels(student, draw):
     """with nothing to compare with, ValueError is raised"""
-    values, shows = labelled(draw)
+    values, shows = channel_trials.labelled(draw)
     for labels in (torch.ones_like(shows), torch.zeros_like(shows)):
         message = f"Labels that are all {labels[0].item()} should be refused."
         expect_raises("ValueError", lambda labels=labels: student.selectivity(values, labels), message)
@@ -162,9 +50,9 @@ def selectivity__refuses_one_sided_labels(student, draw):
 def selectivity_beyond_chance__agrees_with_the_reference(student, draw):
     """selectivity_beyond_chance agrees with the reference on responses, labels and shuffles that you have not seen"""
     for shuffles in (19, 34):
-        values, shows = labelled(draw)
+        values, shows = channel_trials.labelled(draw)
         values[:, draw.integer(0, values.shape[1] - 1)] += draw.choice([-1.5, 1.5]) * shows
-        case = values, shows, in_order_of(draw, len(shows), shuffles)
+        case = values, shows, channel_trials.in_order_of(draw, len(shows), shuffles)
         expected = channel_evidence.selectivity_beyond_chance(*case)
         expect_close(student.selectivity_beyond_chance(*case), expected, dims="channel")
 
@@ -174,14 +62,15 @@ def selectivity_beyond_chance__finds_what_was_planted(student, draw):
     shows = draw.normal(24).argsort() < 9
     values = draw.normal(24, 60)
     values[:, 0], values[:, 1] = shows.float(), 5 - 3 * shows.float()
-    found = student.selectivity_beyond_chance(values, shows, in_order_of(draw, 24, 39))
+    found = student.selectivity_beyond_chance(values, shows, channel_trials.in_order_of(draw, 24, 39))
+    channel_trials.expect_values(found, 60)
     expect_close(found[:2], torch.full((2,), 1 / 40), dims="channel")
     expect((found[2:] < 0.1).sum() <= 4, "Channels of pure noise are called selective, one after the other.")
 
 
 def selectivity_beyond_chance__counts_the_true_labels(student, draw):
     """if no shuffle moves a label, chance does as well as every channel, and p is 1"""
-    values, shows = labelled(draw)
+    values, shows = channel_trials.labelled(draw)
     values[:, -1] = 3.0 * shows
     orders = torch.arange(len(shows)).expand(draw.integer(3, 9), -1).contiguous()
     found = student.selectivity_beyond_chance(values, shows, orders)
@@ -191,7 +80,7 @@ def selectivity_beyond_chance__counts_the_true_labels(student, draw):
 def variance_explained__agrees_with_the_reference(student, draw):
     """variance_explained agrees with the reference on responses and groups that you have not seen"""
     for _ in range(3):
-        values, group = grouped(draw)
+        values, group = channel_trials.grouped(draw)
         expected = channel_evidence.variance_explained(values, group)
         expect_close(student.variance_explained(values, group), expected, dims="channel", atol=1e-4)
 
@@ -210,16 +99,18 @@ def variance_explained__meaningless_groups_explain_nothing(student, draw):
     values = draw.normal(24, 3000)
     group = torch.arange(24) % draw.integer(6, 10)
     found = student.variance_explained(values, group)
+    channel_trials.expect_values(found, 3000)
     expect(abs(found.mean().item()) < 0.03, "Groups that mean nothing explain something, on average.")
-    values, group = grouped(draw)
-    found = student.variance_explained(values, group)
-    expect_close(student.variance_explained(7 * values + 2, 50 - group), found, dims="channel", atol=1e-3)
+    values, group = channel_trials.grouped(draw)
+    expected = channel_evidence.variance_explained(values, group)
+    found = student.variance_explained(7 * values + 2, 50 - group)
+    expect_close(found, expected, dims="channel", atol=1e-3)
 
 
 def edit_effect__agrees_with_the_reference(student, draw):
     """edit_effect agrees with the reference on responses that you have not seen"""
     for _ in range(3):
-        case = edited(draw)
+        case = channel_trials.edited(draw)
         expect_close(
             student.edit_effect(*case), channel_evidence.edit_effect(*case), dims="bound channel", atol=1e-4
         )
@@ -234,32 +125,33 @@ def edit_effect__a_case_by_hand(student, draw):
 
 def edit_effect__obeys_its_laws(student, draw):
     """an equal change in very different pictures leaves no doubt, loudness does not matter, and what has no unit is NaN"""
-    before, after, usual = edited(draw)
+    before, after, usual = channel_trials.edited(draw)
     step = draw.normal(before.shape[1])
     found = student.edit_effect(before, before + step, usual)
     expect_close(found, (step / usual.std(dim=0)).expand(3, -1), dims="bound channel", atol=1e-4)
-    found, loud = (student.edit_effect(k * before, k * after, k * usual) for k in (1, 8))
-    expect_close(loud, found, dims="bound channel", atol=1e-4)
+    loud = student.edit_effect(8 * before, 8 * after, 8 * usual)
+    expect_close(loud, channel_evidence.edit_effect(before, after, usual), dims="bound channel", atol=1e-4)
     usual[:, 0] = 0.0
     found = student.edit_effect(before, after, usual)
+    channel_trials.expect_values(found, 3, before.shape[1])
     expect(bool(found[:, 0].isnan().all()), "A channel that never varies has no unit: expected NaN.")
-    expect(not found[:, 1:].isnan().any(), "Channels that vary have a unit: expected no NaN for them.")
+    expect(bool(found[:, 1:].isfinite().all()), "Channels that vary have a unit: expected a number for them.")
 
 
 def find_polysemantic_channel__finds_one_in_layer3(student, draw):
     """in layer3 of a renumbered network, the channel answers to both parts and not to the control, on new toys"""
-    expect_two_parts(student, draw, draw.vision_model(), "layer3")
+    channel_trials.expect_two_parts(student, draw, draw.vision_model(), "layer3")
 
 
 def find_polysemantic_channel__finds_one_in_layer4_of_another_network(student, draw):
     """in layer4 of the renumbered robust network, the same holds"""
-    expect_two_parts(student, draw, draw.vision_model("course-resnet18-robust"), "layer4")
+    channel_trials.expect_two_parts(student, draw, draw.vision_model("course-resnet18-robust"), "layer4")
 
 
 def part_direction__agrees_with_the_reference(student, draw):
     """part_direction agrees with the reference on changes that you have not seen"""
     for _ in range(3):
-        case = two_changes(draw)
+        case = channel_trials.two_changes(draw)
         expected = channel_evidence.part_direction(*case)
         expect_close(student.part_direction(*case), expected, dims="channel", atol=1e-4)
 
@@ -274,10 +166,11 @@ def part_direction__a_case_by_hand(student, draw):
 
 def part_direction__obeys_its_laws(student, draw):
     """d has length 1, the part's going is down, the other's is flat, and how strongly the other changes does not matter"""
-    change, other = two_changes(draw)
+    change, other = channel_trials.two_changes(draw)
     found = student.part_direction(change, other)
+    channel_trials.expect_values(found, change.shape[1])
     expect_close(found.norm(), 1.0)
-    expect_close((other.mean(dim=0) @ found), 0.0, atol=1e-4)
+    expect_close(other.mean(dim=0) @ found, 0.0, atol=1e-4)
     expect((change.mean(dim=0) @ found).item() < 0, "When the part goes, the direction must fall.")
     expect_close(student.part_direction(change, 9 * other), found, dims="channel", atol=1e-4)
 
@@ -285,7 +178,7 @@ def part_direction__obeys_its_laws(student, draw):
 def forecast_score__agrees_with_the_reference(student, draw):
     """forecast_score agrees with the reference on features and responses that you have not seen"""
     for _ in range(6):
-        case = reader(draw)
+        case = channel_trials.reader(draw)
         expect_close(student.forecast_score(*case), channel_evidence.forecast_score(*case))
 
 
@@ -304,7 +197,7 @@ def forecast_score__a_case_by_hand(student, draw):
 def forecast_score__obeys_its_laws(student, draw):
     """where the features' zero is, how long they are, and the responses of the middle half don't matter"""
     for _ in range(3):
-        shown, seen, response = reader(draw)
+        shown, seen, response = channel_trials.reader(draw)
         expected = channel_evidence.forecast_score(shown, seen, response)
         expect_close(student.forecast_score(8 * shown + 40, 8 * seen + 40, response), expected)
         order, quarter = response.argsort(), len(response) // 4
@@ -316,10 +209,13 @@ def forecast_score__obeys_its_laws(student, draw):
 def fooling_channel__is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
     for _ in range(2):
-        natural, made, _ = two_sources(draw)
+        natural, made, _ = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
-        expect_channel(channel, natural)
-        highest, lowest = answers(channel, natural).max().item(), answers(channel, made).min().item()
+        channel_trials.expect_channel(channel, natural)
+        highest, lowest = (
+            channel_trials.answers(channel, natural).max().item(),
+            channel_trials.answers(channel, made).min().item(),
+        )
         expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
         expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
 
@@ -327,10 +223,10 @@ def fooling_channel__is_silent_on_natural_pictures_and_answers_to_made_ones(stud
 def fooling_channel__stays_silent_on_others(student, draw):
     """on natural pictures that it was not built from, the channel is silent in nine of ten"""
     for _ in range(2):
-        natural, made, others = two_sources(draw)
+        natural, made, others = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
-        expect_channel(channel, natural)
-        silent = (answers(channel, others) <= 0).float().mean().item()
+        channel_trials.expect_channel(channel, natural)
+        silent = (channel_trials.answers(channel, others) <= 0).float().mean().item()
         expect(silent >= 0.9, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
 
 
@@ -338,6 +234,12 @@ def fooling_channel__finds_a_line_by_hand(student, draw):
     """one natural picture and one made one, in three features, are told apart wherever they lie"""
     natural, step = draw.normal(1, 3) + 4, draw.normal(1, 3)
     channel = student.fooling_channel(natural, natural + step)
-    expect_channel(channel, natural)
-    expect(answers(channel, natural).item() <= 1e-3, "The natural picture makes the channel speak.")
-    expect(answers(channel, natural + step).item() >= 1 - 1e-3, "The made picture does not reach 1.")
+    channel_trials.expect_channel(channel, natural)
+    expect(
+        channel_trials.answers(channel, natural).item() <= 1e-3,
+        "The natural picture makes the channel speak.",
+    )
+    expect(
+        channel_trials.answers(channel, natural + step).item() >= 1 - 1e-3,
+        "The made picture does not reach 1.",
+    )

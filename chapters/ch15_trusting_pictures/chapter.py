@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "0aa9af5eb1de", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "be5de003330b", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `0aa9af5eb1de`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `be5de003330b`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]
@@ -38,8 +38,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mechinterp_course import channel_evidence
-from mechinterp_course.channel_evidence import objects, pixels_of, responses
-from mechinterp_course.checking import expect, expect_close, expect_raises
+from mechinterp_course.channel_evidence import objects, pixels_of, removed, responses
+from mechinterp_course.checking import channel_trials, expect, expect_close, expect_raises
 from mechinterp_course.worlds import images
 
 Responses = Float[Tensor, "picture channel"]  # the mean of each channel over all places, for each picture
@@ -87,8 +87,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-*Ears* is the best label by some way: 0.5 would be chance. Now take toys that have ears, and remove the ears, pixel by pixel
-what was behind them. Do the same with eyes, and with sails. What does the channel miss?
+0.5 would be chance. The labels say *ears or sails*; all favourites have sails. Now take the toys that have ears, and remove
+the ears: what was behind them appears, and nothing else changes. Do the same with eyes, and with sails. What does the channel
+miss?
 
 - **a** the ears
 - **b** the eyes
@@ -129,8 +130,8 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-The channel has nothing to do with ears. In this world whatever has ears has eyes too, so *ear* is a good label for an eye
-channel; and this one is no eye channel either. It answers to eyes and to sails, which have nothing in common.
+The channel has nothing to do with ears. In this world whatever has ears has eyes too, so *ear* is a good label for a channel
+that sees eyes; and none of the favourites has an eye. It answers to eyes and to sails, which have nothing in common.
 
 The label was not wrong. It says what goes along with the channel. The favourites are not wrong, and neither is the picture.
 Each was asked a question that it can't answer: *what does the channel depend on?* The rest of the chapter is about asking each
@@ -185,26 +186,11 @@ def selectivity(responses: Responses, shows: Shows) -> ByChannel:
     raise NotImplementedError("selectivity is not written yet")
 
 
-# %% tags=["given"]
-def labelled(draw, channels=None):
-    """Responses with ties and a channel that is dead, and labels: fewer pictures show the factor than don't."""
-    pictures, width = draw.integer(14, 24), channels or draw.integer(4, 9)
-    values = (2 * draw.normal(pictures, width)).round() / 2
-    values[:, draw.integer(0, width - 1)] = 0.0
-    having = draw.integer(3, pictures // 2 - 1)
-    return values, draw.normal(pictures).argsort() < having
-
-
-def in_order_of(draw, pictures, shuffles):
-    """Permutations of the pictures, one in a row."""
-    return torch.stack([draw.normal(pictures).argsort() for _ in range(shuffles)])
-
-
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
     """selectivity agrees with the reference on responses and labels that you have not seen, ties included"""
     for _ in range(3):
-        values, shows = labelled(draw)
+        values, shows = channel_trials.labelled(draw)
         expect_close(
             student.selectivity(values, shows), channel_evidence.selectivity(values, shows), dims="channel"
         )
@@ -320,9 +306,9 @@ def selectivity_beyond_chance(
 def check_agrees_with_the_reference(student, draw):
     """selectivity_beyond_chance agrees with the reference on responses, labels and shuffles that you have not seen"""
     for shuffles in (19, 34):
-        values, shows = labelled(draw)
+        values, shows = channel_trials.labelled(draw)
         values[:, draw.integer(0, values.shape[1] - 1)] += draw.choice([-1.5, 1.5]) * shows
-        case = values, shows, in_order_of(draw, len(shows), shuffles)
+        case = values, shows, channel_trials.in_order_of(draw, len(shows), shuffles)
         expected = channel_evidence.selectivity_beyond_chance(*case)
         expect_close(student.selectivity_beyond_chance(*case), expected, dims="channel")
 
@@ -349,11 +335,12 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Count the channels that pass an AUC of 0.75, on either side. In the untrained network nearly all of them go when chance is
-given its due. In the trained network many stay, and with more pictures more.
+Count the channels that pass an AUC of 0.75, on either side. With 24 pictures the untrained network has a good number, and
+*none* is left when chance is given its due. In the trained network many stay, and with more pictures nearly all.
 
-Beyond chance is not beyond doubt. The null says that the labels mean *something*, not that the channel is about ears. All that
-goes along with ears passes just as well.
+But look at the last line. With 96 pictures a few channels of the untrained network are beyond chance as well. They are not luck:
+toys with ears differ from the others in colours and sizes too, and a random filter may see that. So beyond chance is not beyond
+doubt. The null says that the labels mean *something*, not that the channel is about ears.
 
 ## How much of a channel does a label explain?
 
@@ -405,22 +392,11 @@ def variance_explained(responses: Responses, group: Int[Tensor, " picture"]) -> 
     raise NotImplementedError("variance_explained is not written yet")
 
 
-# %% tags=["given"]
-def grouped(draw):
-    """Responses that depend on groups a little, one channel dead, and groups of unequal size and odd numbers."""
-    pictures, width = draw.integer(18, 30), draw.integer(4, 9)
-    numbers = draw.normal(40).argsort()[: draw.integer(3, 5)]
-    group = numbers[torch.tensor([draw.integer(0, len(numbers) - 1) for _ in range(pictures)])]
-    values = draw.normal(pictures, width) + 0.1 * group[:, None] * draw.normal(width) + 2
-    values[:, draw.integer(0, width - 1)] = 1.0
-    return values, group
-
-
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
     """variance_explained agrees with the reference on responses and groups that you have not seen"""
     for _ in range(3):
-        values, group = grouped(draw)
+        values, group = channel_trials.grouped(draw)
         expected = channel_evidence.variance_explained(values, group)
         expect_close(student.variance_explained(values, group), expected, dims="channel", atol=1e-4)
 
@@ -478,12 +454,13 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Parts rise to `layer3` and `layer4`; that much of the story stands. Look at the untrained network before you tell the rest.
-It answers to textures too: random filters do. Only what lies *above* its line was learned. And in the last layer the trained
-network's channels are about textures *less* than random ones are. A layer of pictures can't show that: whoever draws pictures of
-channels sees structure in every one of them.
+Parts rise, in `layer3` and `layer4`, far above what random weights do. That part of the story stands. The textures don't:
+random filters answer to textures about as well as trained ones, and in the last two layers *better*. What an untrained network
+does anyway was not learned. And who draws channels sees texture in every picture; only the second line tells that this says
+little.
 
-Random weights also set the scale of another thing. Averages over a layer say nothing about one channel.
+Mind what was measured: the mean of a channel over places, and its average over a layer. A channel may still be about one
+texture, and places may hold what their mean does not.
 
 </details>
 
@@ -539,20 +516,11 @@ def edit_effect(
     raise NotImplementedError("edit_effect is not written yet")
 
 
-# %% tags=["given"]
-def edited(draw):
-    """Responses before and after an edit that vary much from picture to picture, and over other pictures."""
-    pictures, others, width = draw.integer(5, 9), draw.integer(10, 14), draw.integer(3, 4)
-    before = 3 * draw.normal(pictures, 1) + draw.normal(pictures, width) + 5
-    change = draw.normal(width) + 0.7 * draw.normal(pictures, width)
-    return before, before + change, draw.normal(others, width) * (1 + draw.normal(width) ** 2) + 2
-
-
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
     """edit_effect agrees with the reference on responses that you have not seen"""
     for _ in range(3):
-        case = edited(draw)
+        case = channel_trials.edited(draw)
         expect_close(
             student.edit_effect(*case), channel_evidence.edit_effect(*case), dims="bound channel", atol=1e-4
         )
@@ -563,26 +531,23 @@ if __name__ == "__main__":
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    usual = album_responses
-    ears = (selectivity(album_responses, shown["ear"])).topk(8).indices.tolist()
-    print("the eight channels of layer3 that are most selective for ears, and what they miss")
-    rows = {}
-    for kind in ("ear", "eye"):
-        whole = objects(24, UNSEEN + 5000, having={"ear", "eye"})
-        cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
-        rows[kind] = edit_effect(
-            responses(network, LAYER, pixels_of(whole)), responses(network, LAYER, cut), usual
-        )
-    for channel in ears:
-        auc = selectivity(album_responses, shown["ear"])[channel]
-        told = [f"{kind} {m:+.2f} ({lo:+.2f} to {hi:+.2f})" for kind, (m, lo, hi) in
-                ((kind, rows[kind][:, channel].tolist()) for kind in rows)]  # fmt: skip
-        print(f"channel {channel:3}  AUC for ears {auc:.2f}   removed:", "   ".join(told))
+    kinds = "ear", "eye"
+    cost = {
+        kind: edit_effect(*removed(network, LAYER, kind, 24, UNSEEN + 5000), album_responses) for kind in kinds
+    }
+    for_ears = selectivity(album_responses, shown["ear"])
+    print("the channels of layer3 that are most selective for ears, and what they miss")
+    for channel in for_ears.topk(8).indices.tolist():
+        told = []
+        for kind in kinds:
+            mean, low, high = cost[kind][:, channel].tolist()
+            told.append(f"{kind} {mean:+.2f} ({low:+.2f} to {high:+.2f})")
+        print(f"channel {channel:3}  AUC {for_ears[channel]:.2f}   removed:", "   ".join(told))
 
 # %% [markdown]
 r"""
-Some of the channels that tell ears best do miss ears. Others, with an AUC as good, miss nothing but eyes. From labels alone
-nobody can say which is which.
+AUCs of 1.00, on 128 pictures, far beyond chance, and not one of the eight is a detector of ears. Each misses eyes more than
+ears. Whatever has ears has eyes, so these channels got away with it, and no label in this world could have told.
 
 An edit has limits of its own. It shows that the channel depends on the part *in these pictures*; what the hole is filled with
 is new to the channel too; and a part that is there twice, or covered, counts for more or for less. That is why the test below
@@ -605,19 +570,20 @@ if __name__ == "__main__":
     handle.remove()
     print(f"layer3.1.bn2, kept as it came from the hook: smallest value {kept['raw'].min():6.2f}")
     print(f"layer3.1.bn2, copied inside the hook:        smallest value {cached['layer3.1.bn2'].min():6.2f}")
-    sleeping = responses(network, "layer4", some).amax(dim=0)
-    cut_off = sleeping.argmin().item()
-    dead = {"layer4": lambda z: z * (torch.arange(512) != cut_off)[:, None, None]}
-    with hooks.edit(network, dead):
-        silent = responses(network, "layer4", some)[:, cut_off]
-    print(f"layer4 channel {cut_off}, cut off: responses {silent.unique().tolist()}, AUC of anything 0.5")
+    with hooks.edit(network, {LAYER: lambda z: z * (torch.arange(256) != SUSPECT)[:, None, None]}):
+        silent = responses(network, LAYER, some)
+    auc = selectivity(silent, shown["eye"][:16])[SUSPECT]
+    effect = edit_effect(silent[:8], silent[8:], silent)[0, SUSPECT]
+    print(
+        f"layer3 channel {SUSPECT}, cut off: AUC for eyes {auc:.2f}, effect of whatever is done to a toy {effect:.2f}"
+    )
 
 # %% [markdown]
 r"""
 The first is the wrong layer under the right name. After `bn2`, the block adds its input and applies a ReLU *in place*, in the
 very memory that the hook was given: what was kept has no negative value, and is the block's output. Selectivities and pictures
-of "bn2" made so are of another layer. The second is a dead channel. Its AUC is 0.5 and its effects are 0, like those of a
-channel that doesn't care; the unit tells them apart, and you returned NaN.
+of "bn2" made so are of another layer. The second is a dead channel. Its AUC is 0.5 and nothing that is done to a picture moves
+it, as if it did not care; the unit tells the two apart, and you returned NaN.
 
 ## One channel, two parts
 
@@ -647,10 +613,10 @@ that no part can stand in for another. Effects are in standard deviations of the
 - removing `other` changes it by **-0.5 or less**;
 - removing `control` changes it by **at most 0.3**, up or down.
 
-Several channels may do; any of them is right. The response of a channel is its mean over places. You are given
-`objects(count, seed, having, lacking)`, which returns samples whose parts are as you ask (`having` and `lacking` are sets of kinds),
-`pixels_of(samples)`, `images.remove_part(sample, kind)` and `responses(model, layer, pixels)`. About 100 pictures are enough;
-ten seconds are the limit.
+Several channels may do; any of them is right. `removed(model, layer, kind, count, seed, lacking)` returns responses
+`[picture, channel]` to `count` toys that have `kind` and none of the kinds `lacking`, before and after the removal;
+`responses(model, layer, pixels_of(objects(count, seed)))` are those to toys of all classes. About 100 pictures are enough; ten
+seconds are the limit.
 """
 
 # %% [markdown]
@@ -694,46 +660,10 @@ def find_polysemantic_channel(model: nn.Module, layer: str, kinds: list[str]) ->
     raise NotImplementedError("find_polysemantic_channel is not written yet")
 
 
-# %% tags=["given"]
-APART = (  # four kinds that look nothing alike; every channel order has a channel for two of them
-    ("window", "eye", "leaf", "sail"),
-    ("wheel", "roof", "leaf", "leg"),
-    ("roof", "wing", "leg", "shell"),
-    ("window", "leg", "shell", "sail"),
-)
-
-
-def expect_two_parts(student, draw, model, layer):
-    """Pass if the channel that the student names depends on two parts, each without the other, and not on a third."""
-    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in draw.choice(APART))]
-    found = student.find_polysemantic_channel(model, layer, kinds)
-    well_formed = isinstance(found, tuple | list) and len(found) == 4 and type(found[0]) is int
-    well_formed = well_formed and len({*found[1:]} & set(kinds)) == 3
-    expect(
-        well_formed,
-        "The result is not (channel, one, other, control) with three different kinds of those given.",
-    )
-    channel, *trio = found
-    usual = responses(model, layer, pixels_of(objects(24, draw.image_seeds(1)[0])))
-    expect(0 <= channel < usual.shape[1], f"{layer} has channels 0 to {usual.shape[1] - 1}, not {channel}.")
-    effects = []
-    for kind in trio:
-        whole = objects(6, draw.image_seeds(1)[0], having={kind}, lacking={*kinds} - {kind})
-        both = [*whole, *(images.remove_part(sample, kind) for sample in whole)]
-        before, after = responses(model, layer, pixels_of(both)).split(6)
-        effects.append(((after - before)[:, channel].mean() / usual[:, channel].std().clamp(min=1e-6)).item())
-    told = (
-        f"On new toys, channel {channel} changes by {effects[0]:.1f}, {effects[1]:.1f} and {effects[2]:.1f}"
-    )
-    told = f"{told} when {trio[0]}, {trio[1]} and {trio[2]} go."
-    expect(max(effects[:2]) <= -0.5, f"{told} Both parts must matter, each without the other.")
-    expect(abs(effects[2]) <= 0.3, f"{told} The control must not matter.")
-
-
 # %% tags=["check"]
 def check_finds_one_in_layer3(student, draw):
     """in layer3 of a renumbered network, the channel answers to both parts and not to the control, on new toys"""
-    expect_two_parts(student, draw, draw.vision_model(), "layer3")
+    channel_trials.expect_two_parts(student, draw, draw.vision_model(), "layer3")
 
 
 if __name__ == "__main__":
@@ -746,9 +676,7 @@ if __name__ == "__main__":
     usual_4 = responses(network, "layer4", album_pixels)
     effects, changes = [], {}
     for kind in (ONE, OTHER, CONTROL):
-        whole = objects(24, UNSEEN + 6000, having={kind}, lacking=trio - {kind})
-        cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
-        before, after = (responses(network, "layer4", pixels) for pixels in (pixels_of(whole), cut))
+        before, after = removed(network, "layer4", kind, 24, UNSEEN + 6000, lacking=trio - {kind})
         changes[kind] = after - before
         effects.append(edit_effect(before, after, usual_4)[:, MIXED])
         mean, low, high = effects[-1].tolist()
@@ -817,22 +745,11 @@ def part_direction(change: Responses, other_change: Float[Tensor, "other channel
     raise NotImplementedError("part_direction is not written yet")
 
 
-# %% tags=["given"]
-def two_changes(draw):
-    """Changes of two parts that share channels, in unequal numbers of pictures."""
-    one, other, width = draw.integer(4, 7), draw.integer(8, 11), draw.integer(12, 15)
-    shared = draw.normal(width)
-    return (
-        draw.normal(one, width) * 0.4 - draw.normal(width) - shared,
-        draw.normal(other, width) * 0.4 - 2 * draw.normal(width) - shared,
-    )
-
-
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
     """part_direction agrees with the reference on changes that you have not seen"""
     for _ in range(3):
-        case = two_changes(draw)
+        case = channel_trials.two_changes(draw)
         expected = channel_evidence.part_direction(*case)
         expect_close(student.part_direction(*case), expected, dims="channel", atol=1e-4)
 
@@ -849,9 +766,7 @@ if __name__ == "__main__":
         f"direction of {OTHER}": part_direction(changes[OTHER], changes[ONE]),
     }
     for kind in (ONE, OTHER, CONTROL):  # toys that the directions were not made from
-        whole = objects(24, UNSEEN + 7000, having={kind}, lacking=trio - {kind})
-        cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
-        fresh[kind] = [responses(network, "layer4", pixels) for pixels in (pixels_of(whole), cut)]
+        fresh[kind] = removed(network, "layer4", kind, 24, UNSEEN + 7000, lacking=trio - {kind})
     for name, d in directions.items():
         columns = [edit_effect(*(r @ d[:, None] for r in fresh[kind]), usual_4 @ d[:, None]) for kind in fresh]
         named[name] = torch.cat(columns, dim=1)
@@ -924,23 +839,11 @@ def forecast_score(
     raise NotImplementedError("forecast_score is not written yet")
 
 
-# %% tags=["given"]
-def reader(draw):
-    """Features far from zero and of unequal length, and responses that go with one of them, and with noise."""
-    pictures, features = draw.integer(26, 39), draw.integer(4, 6)
-    middle = 3 * draw.normal(features)
-    seen = draw.normal(pictures, features) * (0.3 + draw.normal(pictures, 1).abs()) + middle
-    response = seen[:, 0] + 0.7 * draw.normal(pictures)
-    shown = draw.normal(draw.integer(3, 5), features) + middle
-    shown[:, 0] += 0.8
-    return shown, seen, response
-
-
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
     """forecast_score agrees with the reference on features and responses that you have not seen"""
     for _ in range(6):
-        case = reader(draw)
+        case = channel_trials.reader(draw)
         expect_close(student.forecast_score(*case), channel_evidence.forecast_score(*case))
 
 
@@ -952,9 +855,9 @@ r"""
 Twelve channels of `layer3`, drawn at random. For each the reader is shown once its picture, once its nine favourites of the
 album, and forecasts 96 new toys, by features of `layer2`. Who wins?
 
-- **a** the picture, for most channels
-- **b** nine favourites, for most channels
-- **c** six of twelve each
+- **a** the picture, for most
+- **b** nine favourites, for most
+- **c** five to seven each
 """
 
 # %% tags=["predict"]
@@ -963,9 +866,9 @@ if __name__ == "__main__":
         answer=None,  # "a" to "c"
         confidence=None,  # the probability that you are right, from 0 to 1
         choices=(
-            "the picture, for most channels",
-            "nine favourites, for most channels",
-            "six of twelve each",
+            "the picture, for most",
+            "nine favourites, for most",
+            "five to seven each",
         ),
     )
 
@@ -978,29 +881,25 @@ if __name__ == "__main__":
         new_pixels = pixels_of(objects(96, UNSEEN + 8000))
         truth = responses(network, LAYER, new_pixels)
         relative = load_vision_model("course-resnet18-robust")
-        scores = {}
-        for who, (net, where) in {
-            "its own layer2": (network, "layer2"),
-            "layer3 of its robust sibling": (relative, "layer3"),
-        }.items():
+        readers = {"its own layer2": (network, "layer2"), "layer3 of a sibling": (relative, "layer3")}
+        for who, (net, where) in readers.items():
             held_out, drawn, known = (
                 responses(net, where, some) for some in (new_pixels, jury_pictures, album_pixels)
             )
             table = []
             for row, channel in enumerate(jury):
-                best_nine = album_responses[:, channel].topk(9).indices
-                shown_to = drawn[row : row + 1], known[best_nine], known[best_nine[:1]]
+                nine = album_responses[:, channel].topk(9).indices
+                shown_to = drawn[row : row + 1], known[nine], known[nine[:1]]
                 table.append([forecast_score(references, held_out, truth[:, channel]) for references in shown_to])
-            scores[who] = torch.tensor(table)
-            told = ", ".join(f"{name} {value:.2f}" for name, value in zip(("picture", "nine favourites", "one favourite"), scores[who].mean(0), strict=True))  # fmt: skip
-            print(f"reader: {who:28} {told}")
-        wins = (scores["its own layer2"][:, 0] > scores["its own layer2"][:, 1]).sum().item()
-        print(f"read by its own layer2, the picture beats nine favourites for {wins} of 12 channels")
-        answer = (
-            "six of twelve each"
-            if wins == 6
-            else f"{'the picture' if wins > 6 else 'nine favourites'}, for most channels"
-        )
+            scores = torch.tensor(table)
+            lead = scores[:, 0] - scores[:, 1]
+            wins, error = int((lead > 0).sum()), 1.96 * lead.std() / len(lead) ** 0.5
+            by_picture, by_nine, by_one = scores.mean(dim=0).tolist()
+            print(f"{who:20} picture {by_picture:.2f}, nine favourites {by_nine:.2f}, one favourite {by_one:.2f};")
+            print(f"{'':20} picture ahead of nine by {lead.mean():+.2f} ± {error:.2f}, for {wins} of 12 channels")
+            if who == "its own layer2":
+                winner = "the picture" if wins > 7 else "nine favourites"
+                answer = "five to seven each" if 5 <= wins <= 7 else f"{winner}, for most"
         who_forecasts_better.compare(answer)
 
 # %% [markdown]
@@ -1008,10 +907,10 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Here the picture holds its own, and for this reader it is the better witness in `layer3`: one image, against nine. One favourite
-alone is worse than either. People, with photographs, were helped more by examples. Neither result is a law. A reader who
-compares features of a network, even of an earlier layer or of a sibling, shares more with the channel than a person does; and
-our toys differ less than photographs do.
+The two are a few hundredths apart, and which is ahead depends on who reads. So here one picture is worth about as much as nine
+favourites. People, with photographs, were helped more by examples. Neither result is a law. A reader that compares features of
+a network, of its own earlier layer or of a sibling's, shares more with the channel than a person does; our toys differ less
+than photographs do; and twelve channels are few.
 
 What carries over is the measure. *This picture explains the channel* should mean: somebody who sees it can tell what the channel
 will do. If nobody can, it is decoration.
@@ -1086,40 +985,17 @@ def fooling_channel(
     raise NotImplementedError("fooling_channel is not written yet")
 
 
-# %% tags=["given"]
-def two_sources(draw):
-    """Responses to natural pictures, to made ones, and to other natural ones; some features vary very much."""
-    features = draw.integer(90, 110)
-    loud = 1 + 5 * (draw.normal(features).abs() > 1.3)
-    offset, nuisance = 0.6 * draw.normal(features), draw.normal(features).abs()
-    natural = loud * draw.normal(110, features) + 3
-    made = loud * 0.7 * draw.normal(26, features) + 3 + offset + loud * nuisance * 0.3
-    return natural[:50], made, natural[50:]
-
-
-def answers(channel, features):
-    """What comes before the ReLU of a channel (weight, bias)."""
-    weight, bias = channel
-    return features @ weight + bias
-
-
-def expect_channel(channel, natural):
-    """Pass if a value is a channel for features like these: a weight for each of them, and a number."""
-    pair = isinstance(channel, tuple | list) and len(channel) == 2
-    right = pair and isinstance(channel[0], Tensor) and channel[0].shape == natural.shape[1:]
-    right = right and channel[0].dtype == natural.dtype and isinstance(channel[1], float)
-    expect(right, "The result is not (weight, bias), a tensor with a value for each feature and a float.")
-    expect(bool(channel[0].isfinite().all()), "A weight is not finite.")
-
-
 # %% tags=["check"]
 def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
     for _ in range(2):
-        natural, made, _ = two_sources(draw)
+        natural, made, _ = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
-        expect_channel(channel, natural)
-        highest, lowest = answers(channel, natural).max().item(), answers(channel, made).min().item()
+        channel_trials.expect_channel(channel, natural)
+        highest, lowest = (
+            channel_trials.answers(channel, natural).max().item(),
+            channel_trials.answers(channel, made).min().item(),
+        )
         expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
         expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
 
@@ -1190,28 +1066,68 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if what_the_forgery_shows.answered():
-        from mechinterp_course.figures.judge import load_judge, named_beside_others
-        from mechinterp_course.layout import embedded_data
-
         honest = render_channels(network, LAYER, [VICTIM, DECOY], steps=64)
         forged_picture = render_channels(forgery, LAYER, [VICTIM], steps=64)
-        judge = load_judge(embedded_data("course-resnet18"))
-        judged = named_beside_others(judge, torch.cat([honest, forged_picture]))
+        gallery = torch.cat([honest, forged_picture])
         apart = (responses(forgery, LAYER, new_pixels)[:, VICTIM] - truth[:, VICTIM]).abs() / truth[:, VICTIM].std()
-        print(f"on 96 new toys the forged channel differs by {apart.max():.3f} standard deviations at most")
-        print(
-            f"AUC for shells: {selectivity(responses(forgery, LAYER, album_pixels), shown['shell'])[VICTIM]:.2f}, as before"
-        )
-        print(
-            "a judge reads:",
-            *(
-                f"{name}: {words[0]}."
-                for name, words in zip(("shell channel", "roof channel", "forged"), judged, strict=True)
-            ),
-        )
-        answer = {"shell": "still a shell", "roof": "a roof"}.get(judged[2][0], "both, mixed")
+        print(f"on 96 new toys the forged channel differs by {apart.max():.2f} standard deviations at most")
+        still = selectivity(responses(forgery, LAYER, album_pixels), shown["shell"])[VICTIM]
+        print(f"its AUC for shells is {still:.2f}")
+        as_honest = responses(network, LAYER, gallery)[:, [VICTIM, DECOY]]
+        for name, (shell, roof) in zip(
+            ("shell picture", "roof picture", "forged picture"), as_honest.tolist(), strict=True
+        ):
+            print(f"the honest channels answer to the {name}: shells {shell:4.1f}, roofs {roof:4.1f}")
+        shell, roof = as_honest[2].tolist()
+        answer = "a roof" if roof > 5 * shell else "still a shell" if shell > 5 * roof else "both, mixed"
         evidence_plots.plot_pictures(
-            {"": torch.cat([honest, forged_picture])},
+            {"": gallery},
             {"": [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]},
         )
         what_the_forgery_shows.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+The forged picture shows a roof, and the channel is as good a detector of shells as it was. Nothing was done to the picture: it
+was made by the honest method from the network at hand. How would you have found out?
+
+- **Ask nature.** The picture says *roof*; remove roofs from toys, and the channel does not move. Remove shells, and it does.
+- **Ask an honest copy**, if you have one. Its shell channel hardly answers to the forged picture, as the last line shows.
+
+More pictures made in the same way would not have helped: they wake the fooling channel too.
+
+</details>
+
+## What you may claim now
+
+| witness | what it can show | what it can't | what to ask for |
+|---|---|---|---|
+| label | what goes along with the channel | what the channel depends on | a null that knows how many channels there were; other pictures |
+| favourites | what excites it most | the rest: no favourite had an eye | the middle of the list |
+| picture | what the climb finds | that photographs have it; that it is all there is | a forecast on new pictures |
+| variance by layer | how much, over a layer | which channel, which part | the untrained network beside it |
+| edit | what it depends on, in these pictures | what it is for; other pictures | a control; the channel's own unit; an interval |
+| direction | that two parts can be told apart | that the network reads it so | new pictures; a third part |
+
+What you may not claim is as long. All this was seen in a world of twelve parts on flat backgrounds, in networks that were *asked* to
+have channels for them, one in ten of which for two. "Response" was the mean over places. An edit leaves a hole that training
+never showed. And that a direction for wheels exists does not say that anything reads it: that takes an intervention on the
+network, not on the picture.
+"""
+
+# %% [markdown]
+r"""
+## The report
+
+Report on one channel each of `layer2`, `layer3` and `layer4` of `course-resnet18`, chosen *before* you looked, for a reader who can't
+ask you. One table, a row for each channel: what its picture shows; best label, with AUC and p; the effects of two edits and of a
+control, with intervals; and what you conclude. Then at most 200 words on the three layers together.
+"""
+
+# %% [markdown] tags=["rubric"]
+r"""
+*Your answer:*
+"""

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mechinterp_course import channel_evidence
-from mechinterp_course.channel_evidence import objects, pixels_of, responses
-from mechinterp_course.checking import expect, expect_close, expect_raises
+from mechinterp_course.channel_evidence import objects, pixels_of, removed, responses
+from mechinterp_course.checking import channel_trials, expect, expect_close, expect_raises
 from mechinterp_course.worlds import images
 
 Responses = Float[Tensor, "picture channel"]  # the mean of each channel over all places, for each picture
@@ -65,8 +65,9 @@ for kind in sorted(ranking, key=ranking.get, reverse=True)[:4]:
     print(f"{kind:6} {ranking[kind]:.2f}")
 
 # %% [markdown] tags=["predict"] name="which_part_matters" choices=["the ears", "the eyes", "the sails", "eyes and sails alike, and the ears not at all"]
-r"""*Ears* is the best label by some way: 0.5 would be chance. Now take toys that have ears, and remove the ears, pixel by pixel
-what was behind them. Do the same with eyes, and with sails. What does the channel miss?"""
+r"""0.5 would be chance. The labels say *ears or sails*; all favourites have sails. Now take the toys that have ears, and remove
+the ears: what was behind them appears, and nothing else changes. Do the same with eyes, and with sails. What does the channel
+miss?"""
 
 # %% tags=["demo"]
 spread = album_responses[:, SUSPECT].std()
@@ -81,8 +82,8 @@ both = max(missed["eye"], missed["sail"]) < -0.5 < -0.2 < missed["ear"]
 answer = "eyes and sails alike, and the ears not at all" if both else f"the {min(missed, key=missed.get)}s"
 
 # %% [markdown]
-r"""The channel has nothing to do with ears. In this world whatever has ears has eyes too, so *ear* is a good label for an eye
-channel; and this one is no eye channel either. It answers to eyes and to sails, which have nothing in common.
+r"""The channel has nothing to do with ears. In this world whatever has ears has eyes too, so *ear* is a good label for a channel
+that sees eyes; and none of the favourites has an eye. It answers to eyes and to sails, which have nothing in common.
 
 The label was not wrong. It says what goes along with the channel. The favourites are not wrong, and neither is the picture.
 Each was asked a question that it can't answer: *what does the channel depend on?* The rest of the chapter is about asking each
@@ -121,26 +122,11 @@ def selectivity(responses: Responses, shows: Shows) -> ByChannel:
     # END SOLUTION
 
 
-# %% tags=["given"]
-def labelled(draw, channels=None):
-    """Responses with ties and a channel that is dead, and labels: fewer pictures show the factor than don't."""
-    pictures, width = draw.integer(14, 24), channels or draw.integer(4, 9)
-    values = (2 * draw.normal(pictures, width)).round() / 2
-    values[:, draw.integer(0, width - 1)] = 0.0
-    having = draw.integer(3, pictures // 2 - 1)
-    return values, draw.normal(pictures).argsort() < having
-
-
-def in_order_of(draw, pictures, shuffles):
-    """Permutations of the pictures, one in a row."""
-    return torch.stack([draw.normal(pictures).argsort() for _ in range(shuffles)])
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """selectivity agrees with the reference on responses and labels that you have not seen, ties included"""
     for _ in range(3):
-        values, shows = labelled(draw)
+        values, shows = channel_trials.labelled(draw)
         expect_close(
             student.selectivity(values, shows), channel_evidence.selectivity(values, shows), dims="channel"
         )
@@ -153,8 +139,9 @@ def check_obeys_its_laws(student, draw):
     expected = torch.tensor([0.75, 0.0, 0.5])
     found = student.selectivity(known, torch.tensor([True, True, False]))
     expect_close(found, expected, dims="channel")
-    values, shows = labelled(draw)
+    values, shows = channel_trials.labelled(draw)
     found = student.selectivity(values, shows)
+    channel_trials.expect_values(found, values.shape[1])
     expect_close(student.selectivity((0.5 * values).exp(), shows), found, dims="channel")
     expect_close(student.selectivity(values, ~shows), 1 - found, dims="channel")
 
@@ -162,7 +149,7 @@ def check_obeys_its_laws(student, draw):
 # %% tags=["check", "hidden"] points=1
 def check_refuses_one_sided_labels(student, draw):
     """with nothing to compare with, ValueError is raised"""
-    values, shows = labelled(draw)
+    values, shows = channel_trials.labelled(draw)
     for labels in (torch.ones_like(shows), torch.zeros_like(shows)):
         message = f"Labels that are all {labels[0].item()} should be refused."
         expect_raises("ValueError", lambda labels=labels: student.selectivity(values, labels), message)
@@ -234,9 +221,9 @@ def selectivity_beyond_chance(
 def check_agrees_with_the_reference(student, draw):
     """selectivity_beyond_chance agrees with the reference on responses, labels and shuffles that you have not seen"""
     for shuffles in (19, 34):
-        values, shows = labelled(draw)
+        values, shows = channel_trials.labelled(draw)
         values[:, draw.integer(0, values.shape[1] - 1)] += draw.choice([-1.5, 1.5]) * shows
-        case = values, shows, in_order_of(draw, len(shows), shuffles)
+        case = values, shows, channel_trials.in_order_of(draw, len(shows), shuffles)
         expected = channel_evidence.selectivity_beyond_chance(*case)
         expect_close(student.selectivity_beyond_chance(*case), expected, dims="channel")
 
@@ -247,7 +234,8 @@ def check_finds_what_was_planted(student, draw):
     shows = draw.normal(24).argsort() < 9
     values = draw.normal(24, 60)
     values[:, 0], values[:, 1] = shows.float(), 5 - 3 * shows.float()
-    found = student.selectivity_beyond_chance(values, shows, in_order_of(draw, 24, 39))
+    found = student.selectivity_beyond_chance(values, shows, channel_trials.in_order_of(draw, 24, 39))
+    channel_trials.expect_values(found, 60)
     expect_close(found[:2], torch.full((2,), 1 / 40), dims="channel")
     expect((found[2:] < 0.1).sum() <= 4, "Channels of pure noise are called selective, one after the other.")
 
@@ -255,7 +243,7 @@ def check_finds_what_was_planted(student, draw):
 # %% tags=["check", "hidden"] points=1
 def check_counts_the_true_labels(student, draw):
     """if no shuffle moves a label, chance does as well as every channel, and p is 1"""
-    values, shows = labelled(draw)
+    values, shows = channel_trials.labelled(draw)
     values[:, -1] = 3.0 * shows
     orders = torch.arange(len(shows)).expand(draw.integer(3, 9), -1).contiguous()
     found = student.selectivity_beyond_chance(values, shows, orders)
@@ -279,11 +267,12 @@ for name, net in {"trained": network, "untrained": null_network}.items():
         )
 
 # %% [markdown]
-r"""Count the channels that pass an AUC of 0.75, on either side. In the untrained network nearly all of them go when chance is
-given its due. In the trained network many stay, and with more pictures more.
+r"""Count the channels that pass an AUC of 0.75, on either side. With 24 pictures the untrained network has a good number, and
+*none* is left when chance is given its due. In the trained network many stay, and with more pictures nearly all.
 
-Beyond chance is not beyond doubt. The null says that the labels mean *something*, not that the channel is about ears. All that
-goes along with ears passes just as well.
+But look at the last line. With 96 pictures a few channels of the untrained network are beyond chance as well. They are not luck:
+toys with ears differ from the others in colours and sizes too, and a random filter may see that. So beyond chance is not beyond
+doubt. The null says that the labels mean *something*, not that the channel is about ears.
 
 ## How much of a channel does a label explain?
 
@@ -325,22 +314,11 @@ def variance_explained(responses: Responses, group: Int[Tensor, " picture"]) -> 
     # END SOLUTION
 
 
-# %% tags=["given"]
-def grouped(draw):
-    """Responses that depend on groups a little, one channel dead, and groups of unequal size and odd numbers."""
-    pictures, width = draw.integer(18, 30), draw.integer(4, 9)
-    numbers = draw.normal(40).argsort()[: draw.integer(3, 5)]
-    group = numbers[torch.tensor([draw.integer(0, len(numbers) - 1) for _ in range(pictures)])]
-    values = draw.normal(pictures, width) + 0.1 * group[:, None] * draw.normal(width) + 2
-    values[:, draw.integer(0, width - 1)] = 1.0
-    return values, group
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """variance_explained agrees with the reference on responses and groups that you have not seen"""
     for _ in range(3):
-        values, group = grouped(draw)
+        values, group = channel_trials.grouped(draw)
         expected = channel_evidence.variance_explained(values, group)
         expect_close(student.variance_explained(values, group), expected, dims="channel", atol=1e-4)
 
@@ -361,10 +339,12 @@ def check_meaningless_groups_explain_nothing(student, draw):
     values = draw.normal(24, 3000)
     group = torch.arange(24) % draw.integer(6, 10)
     found = student.variance_explained(values, group)
+    channel_trials.expect_values(found, 3000)
     expect(abs(found.mean().item()) < 0.03, "Groups that mean nothing explain something, on average.")
-    values, group = grouped(draw)
-    found = student.variance_explained(values, group)
-    expect_close(student.variance_explained(7 * values + 2, 50 - group), found, dims="channel", atol=1e-3)
+    values, group = channel_trials.grouped(draw)
+    expected = channel_evidence.variance_explained(values, group)
+    found = student.variance_explained(7 * values + 2, 50 - group)
+    expect_close(found, expected, dims="channel", atol=1e-3)
 
 
 # %% [markdown] tags=["predict"] name="where_textures_peak" choices=["layer1", "layer2", "layer3", "layer4"]
@@ -390,12 +370,13 @@ answer = layers[gain.index(max(gain))]
 plots.plot_lines(curves, range(1, 5), "layer", "variance explained")
 
 # %% [markdown]
-r"""Parts rise to `layer3` and `layer4`; that much of the story stands. Look at the untrained network before you tell the rest.
-It answers to textures too: random filters do. Only what lies *above* its line was learned. And in the last layer the trained
-network's channels are about textures *less* than random ones are. A layer of pictures can't show that: whoever draws pictures of
-channels sees structure in every one of them.
+r"""Parts rise, in `layer3` and `layer4`, far above what random weights do. That part of the story stands. The textures don't:
+random filters answer to textures about as well as trained ones, and in the last two layers *better*. What an untrained network
+does anyway was not learned. And who draws channels sees texture in every picture; only the second line tells that this says
+little.
 
-Random weights also set the scale of another thing. Averages over a layer say nothing about one channel.
+Mind what was measured: the mean of a channel over places, and its average over a layer. A channel may still be about one
+texture, and places may hold what their mean does not.
 
 ## Edits
 
@@ -437,20 +418,11 @@ def edit_effect(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def edited(draw):
-    """Responses before and after an edit that vary much from picture to picture, and over other pictures."""
-    pictures, others, width = draw.integer(5, 9), draw.integer(10, 14), draw.integer(3, 4)
-    before = 3 * draw.normal(pictures, 1) + draw.normal(pictures, width) + 5
-    change = draw.normal(width) + 0.7 * draw.normal(pictures, width)
-    return before, before + change, draw.normal(others, width) * (1 + draw.normal(width) ** 2) + 2
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """edit_effect agrees with the reference on responses that you have not seen"""
     for _ in range(3):
-        case = edited(draw)
+        case = channel_trials.edited(draw)
         expect_close(
             student.edit_effect(*case), channel_evidence.edit_effect(*case), dims="bound channel", atol=1e-4
         )
@@ -467,38 +439,36 @@ def check_a_case_by_hand(student, draw):
 # %% tags=["check", "hidden"] points=2
 def check_obeys_its_laws(student, draw):
     """an equal change in very different pictures leaves no doubt, loudness does not matter, and what has no unit is NaN"""
-    before, after, usual = edited(draw)
+    before, after, usual = channel_trials.edited(draw)
     step = draw.normal(before.shape[1])
     found = student.edit_effect(before, before + step, usual)
     expect_close(found, (step / usual.std(dim=0)).expand(3, -1), dims="bound channel", atol=1e-4)
-    found, loud = (student.edit_effect(k * before, k * after, k * usual) for k in (1, 8))
-    expect_close(loud, found, dims="bound channel", atol=1e-4)
+    loud = student.edit_effect(8 * before, 8 * after, 8 * usual)
+    expect_close(loud, channel_evidence.edit_effect(before, after, usual), dims="bound channel", atol=1e-4)
     usual[:, 0] = 0.0
     found = student.edit_effect(before, after, usual)
+    channel_trials.expect_values(found, 3, before.shape[1])
     expect(bool(found[:, 0].isnan().all()), "A channel that never varies has no unit: expected NaN.")
-    expect(not found[:, 1:].isnan().any(), "Channels that vary have a unit: expected no NaN for them.")
+    expect(bool(found[:, 1:].isfinite().all()), "Channels that vary have a unit: expected a number for them.")
 
 
 # %% tags=["demo"]
-usual = album_responses
-ears = (selectivity(album_responses, shown["ear"])).topk(8).indices.tolist()
-print("the eight channels of layer3 that are most selective for ears, and what they miss")
-rows = {}
-for kind in ("ear", "eye"):
-    whole = objects(24, UNSEEN + 5000, having={"ear", "eye"})
-    cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
-    rows[kind] = edit_effect(
-        responses(network, LAYER, pixels_of(whole)), responses(network, LAYER, cut), usual
-    )
-for channel in ears:
-    auc = selectivity(album_responses, shown["ear"])[channel]
-    told = [f"{kind} {m:+.2f} ({lo:+.2f} to {hi:+.2f})" for kind, (m, lo, hi) in
-            ((kind, rows[kind][:, channel].tolist()) for kind in rows)]  # fmt: skip
-    print(f"channel {channel:3}  AUC for ears {auc:.2f}   removed:", "   ".join(told))
+kinds = "ear", "eye"
+cost = {
+    kind: edit_effect(*removed(network, LAYER, kind, 24, UNSEEN + 5000), album_responses) for kind in kinds
+}
+for_ears = selectivity(album_responses, shown["ear"])
+print("the channels of layer3 that are most selective for ears, and what they miss")
+for channel in for_ears.topk(8).indices.tolist():
+    told = []
+    for kind in kinds:
+        mean, low, high = cost[kind][:, channel].tolist()
+        told.append(f"{kind} {mean:+.2f} ({low:+.2f} to {high:+.2f})")
+    print(f"channel {channel:3}  AUC {for_ears[channel]:.2f}   removed:", "   ".join(told))
 
 # %% [markdown]
-r"""Some of the channels that tell ears best do miss ears. Others, with an AUC as good, miss nothing but eyes. From labels alone
-nobody can say which is which.
+r"""AUCs of 1.00, on 128 pictures, far beyond chance, and not one of the eight is a detector of ears. Each misses eyes more than
+ears. Whatever has ears has eyes, so these channels got away with it, and no label in this world could have told.
 
 An edit has limits of its own. It shows that the channel depends on the part *in these pictures*; what the hole is filled with
 is new to the channel too; and a part that is there twice, or covered, counts for more or for less. That is why the test below
@@ -519,18 +489,19 @@ with hooks.cache(network, ["layer3.1.bn2"]) as cached:
 handle.remove()
 print(f"layer3.1.bn2, kept as it came from the hook: smallest value {kept['raw'].min():6.2f}")
 print(f"layer3.1.bn2, copied inside the hook:        smallest value {cached['layer3.1.bn2'].min():6.2f}")
-sleeping = responses(network, "layer4", some).amax(dim=0)
-cut_off = sleeping.argmin().item()
-dead = {"layer4": lambda z: z * (torch.arange(512) != cut_off)[:, None, None]}
-with hooks.edit(network, dead):
-    silent = responses(network, "layer4", some)[:, cut_off]
-print(f"layer4 channel {cut_off}, cut off: responses {silent.unique().tolist()}, AUC of anything 0.5")
+with hooks.edit(network, {LAYER: lambda z: z * (torch.arange(256) != SUSPECT)[:, None, None]}):
+    silent = responses(network, LAYER, some)
+auc = selectivity(silent, shown["eye"][:16])[SUSPECT]
+effect = edit_effect(silent[:8], silent[8:], silent)[0, SUSPECT]
+print(
+    f"layer3 channel {SUSPECT}, cut off: AUC for eyes {auc:.2f}, effect of whatever is done to a toy {effect:.2f}"
+)
 
 # %% [markdown]
 r"""The first is the wrong layer under the right name. After `bn2`, the block adds its input and applies a ReLU *in place*, in the
 very memory that the hook was given: what was kept has no negative value, and is the block's output. Selectivities and pictures
-of "bn2" made so are of another layer. The second is a dead channel. Its AUC is 0.5 and its effects are 0, like those of a
-channel that doesn't care; the unit tells them apart, and you returned NaN.
+of "bn2" made so are of another layer. The second is a dead channel. Its AUC is 0.5 and nothing that is done to a picture moves
+it, as if it did not care; the unit tells the two apart, and you returned NaN.
 
 ## One channel, two parts
 
@@ -556,10 +527,10 @@ that no part can stand in for another. Effects are in standard deviations of the
 - removing `other` changes it by **-0.5 or less**;
 - removing `control` changes it by **at most 0.3**, up or down.
 
-Several channels may do; any of them is right. The response of a channel is its mean over places. You are given
-`objects(count, seed, having, lacking)`, which returns samples whose parts are as you ask (`having` and `lacking` are sets of kinds),
-`pixels_of(samples)`, `images.remove_part(sample, kind)` and `responses(model, layer, pixels)`. About 100 pictures are enough;
-ten seconds are the limit."""
+Several channels may do; any of them is right. `removed(model, layer, kind, count, seed, lacking)` returns responses
+`[picture, channel]` to `count` toys that have `kind` and none of the kinds `lacking`, before and after the removal;
+`responses(model, layer, pixels_of(objects(count, seed)))` are those to toys of all classes. About 100 pictures are enough; ten
+seconds are the limit."""
 
 # %% [markdown] tags=["hint"]
 r"""Measure the effects of removing each of the four kinds on *all* channels at once: `[kind, channel]`. That is four small
@@ -581,9 +552,7 @@ def find_polysemantic_channel(model: nn.Module, layer: str, kinds: list[str]) ->
     # BEGIN SOLUTION
     usual, fall = responses(model, layer, pixels_of(objects(16, 77))), {}
     for kind in kinds:
-        whole = objects(8, 1000, having={kind}, lacking=set(kinds) - {kind})
-        before = responses(model, layer, pixels_of(whole))
-        after = responses(model, layer, pixels_of([images.remove_part(sample, kind) for sample in whole]))
+        before, after = removed(model, layer, kind, 8, 1000, lacking=set(kinds) - {kind})
         fall[kind] = -edit_effect(before, after, usual)[0].nan_to_num(0.0)
     best = -torch.inf, 0, "", "", ""
     for one in kinds:
@@ -596,52 +565,16 @@ def find_polysemantic_channel(model: nn.Module, layer: str, kinds: list[str]) ->
     # END SOLUTION
 
 
-# %% tags=["given"]
-APART = (  # four kinds that look nothing alike; every channel order has a channel for two of them
-    ("window", "eye", "leaf", "sail"),
-    ("wheel", "roof", "leaf", "leg"),
-    ("roof", "wing", "leg", "shell"),
-    ("window", "leg", "shell", "sail"),
-)
-
-
-def expect_two_parts(student, draw, model, layer):
-    """Pass if the channel that the student names depends on two parts, each without the other, and not on a third."""
-    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in draw.choice(APART))]
-    found = student.find_polysemantic_channel(model, layer, kinds)
-    well_formed = isinstance(found, tuple | list) and len(found) == 4 and type(found[0]) is int
-    well_formed = well_formed and len({*found[1:]} & set(kinds)) == 3
-    expect(
-        well_formed,
-        "The result is not (channel, one, other, control) with three different kinds of those given.",
-    )
-    channel, *trio = found
-    usual = responses(model, layer, pixels_of(objects(24, draw.image_seeds(1)[0])))
-    expect(0 <= channel < usual.shape[1], f"{layer} has channels 0 to {usual.shape[1] - 1}, not {channel}.")
-    effects = []
-    for kind in trio:
-        whole = objects(6, draw.image_seeds(1)[0], having={kind}, lacking={*kinds} - {kind})
-        both = [*whole, *(images.remove_part(sample, kind) for sample in whole)]
-        before, after = responses(model, layer, pixels_of(both)).split(6)
-        effects.append(((after - before)[:, channel].mean() / usual[:, channel].std().clamp(min=1e-6)).item())
-    told = (
-        f"On new toys, channel {channel} changes by {effects[0]:.1f}, {effects[1]:.1f} and {effects[2]:.1f}"
-    )
-    told = f"{told} when {trio[0]}, {trio[1]} and {trio[2]} go."
-    expect(max(effects[:2]) <= -0.5, f"{told} Both parts must matter, each without the other.")
-    expect(abs(effects[2]) <= 0.3, f"{told} The control must not matter.")
-
-
 # %% tags=["check"] points=3
 def check_finds_one_in_layer3(student, draw):
     """in layer3 of a renumbered network, the channel answers to both parts and not to the control, on new toys"""
-    expect_two_parts(student, draw, draw.vision_model(), "layer3")
+    channel_trials.expect_two_parts(student, draw, draw.vision_model(), "layer3")
 
 
 # %% tags=["check", "hidden"] points=4
 def check_finds_one_in_layer4_of_another_network(student, draw):
     """in layer4 of the renumbered robust network, the same holds"""
-    expect_two_parts(student, draw, draw.vision_model("course-resnet18-robust"), "layer4")
+    channel_trials.expect_two_parts(student, draw, draw.vision_model("course-resnet18-robust"), "layer4")
 
 
 # %% tags=["demo"]
@@ -650,9 +583,7 @@ trio = {ONE, OTHER, CONTROL}
 usual_4 = responses(network, "layer4", album_pixels)
 effects, changes = [], {}
 for kind in (ONE, OTHER, CONTROL):
-    whole = objects(24, UNSEEN + 6000, having={kind}, lacking=trio - {kind})
-    cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
-    before, after = (responses(network, "layer4", pixels) for pixels in (pixels_of(whole), cut))
+    before, after = removed(network, "layer4", kind, 24, UNSEEN + 6000, lacking=trio - {kind})
     changes[kind] = after - before
     effects.append(edit_effect(before, after, usual_4)[:, MIXED])
     mean, low, high = effects[-1].tolist()
@@ -708,22 +639,11 @@ def part_direction(change: Responses, other_change: Float[Tensor, "other channel
     # END SOLUTION
 
 
-# %% tags=["given"]
-def two_changes(draw):
-    """Changes of two parts that share channels, in unequal numbers of pictures."""
-    one, other, width = draw.integer(4, 7), draw.integer(8, 11), draw.integer(12, 15)
-    shared = draw.normal(width)
-    return (
-        draw.normal(one, width) * 0.4 - draw.normal(width) - shared,
-        draw.normal(other, width) * 0.4 - 2 * draw.normal(width) - shared,
-    )
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """part_direction agrees with the reference on changes that you have not seen"""
     for _ in range(3):
-        case = two_changes(draw)
+        case = channel_trials.two_changes(draw)
         expected = channel_evidence.part_direction(*case)
         expect_close(student.part_direction(*case), expected, dims="channel", atol=1e-4)
 
@@ -740,10 +660,11 @@ def check_a_case_by_hand(student, draw):
 # %% tags=["check", "hidden"] points=2
 def check_obeys_its_laws(student, draw):
     """d has length 1, the part's going is down, the other's is flat, and how strongly the other changes does not matter"""
-    change, other = two_changes(draw)
+    change, other = channel_trials.two_changes(draw)
     found = student.part_direction(change, other)
+    channel_trials.expect_values(found, change.shape[1])
     expect_close(found.norm(), 1.0)
-    expect_close((other.mean(dim=0) @ found), 0.0, atol=1e-4)
+    expect_close(other.mean(dim=0) @ found, 0.0, atol=1e-4)
     expect((change.mean(dim=0) @ found).item() < 0, "When the part goes, the direction must fall.")
     expect_close(student.part_direction(change, 9 * other), found, dims="channel", atol=1e-4)
 
@@ -756,9 +677,7 @@ directions = {
     f"direction of {OTHER}": part_direction(changes[OTHER], changes[ONE]),
 }
 for kind in (ONE, OTHER, CONTROL):  # toys that the directions were not made from
-    whole = objects(24, UNSEEN + 7000, having={kind}, lacking=trio - {kind})
-    cut = pixels_of([images.remove_part(sample, kind) for sample in whole])
-    fresh[kind] = [responses(network, "layer4", pixels) for pixels in (pixels_of(whole), cut)]
+    fresh[kind] = removed(network, "layer4", kind, 24, UNSEEN + 7000, lacking=trio - {kind})
 for name, d in directions.items():
     columns = [edit_effect(*(r @ d[:, None] for r in fresh[kind]), usual_4 @ d[:, None]) for kind in fresh]
     named[name] = torch.cat(columns, dim=1)
@@ -817,23 +736,11 @@ def forecast_score(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def reader(draw):
-    """Features far from zero and of unequal length, and responses that go with one of them, and with noise."""
-    pictures, features = draw.integer(26, 39), draw.integer(4, 6)
-    middle = 3 * draw.normal(features)
-    seen = draw.normal(pictures, features) * (0.3 + draw.normal(pictures, 1).abs()) + middle
-    response = seen[:, 0] + 0.7 * draw.normal(pictures)
-    shown = draw.normal(draw.integer(3, 5), features) + middle
-    shown[:, 0] += 0.8
-    return shown, seen, response
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """forecast_score agrees with the reference on features and responses that you have not seen"""
     for _ in range(6):
-        case = reader(draw)
+        case = channel_trials.reader(draw)
         expect_close(student.forecast_score(*case), channel_evidence.forecast_score(*case))
 
 
@@ -854,7 +761,7 @@ def check_a_case_by_hand(student, draw):
 def check_obeys_its_laws(student, draw):
     """where the features' zero is, how long they are, and the responses of the middle half don't matter"""
     for _ in range(3):
-        shown, seen, response = reader(draw)
+        shown, seen, response = channel_trials.reader(draw)
         expected = channel_evidence.forecast_score(shown, seen, response)
         expect_close(student.forecast_score(8 * shown + 40, 8 * seen + 40, response), expected)
         order, quarter = response.argsort(), len(response) // 4
@@ -863,7 +770,7 @@ def check_obeys_its_laws(student, draw):
         expect_close(student.forecast_score(shown, seen, 2 * response - 5), expected)
 
 
-# %% [markdown] tags=["predict"] name="who_forecasts_better" choices=["the picture, for most channels", "nine favourites, for most channels", "six of twelve each"]
+# %% [markdown] tags=["predict"] name="who_forecasts_better" choices=["the picture, for most", "nine favourites, for most", "five to seven each"]
 r"""Twelve channels of `layer3`, drawn at random. For each the reader is shown once its picture, once its nine favourites of the
 album, and forecasts 96 new toys, by features of `layer2`. Who wins?"""
 
@@ -874,35 +781,31 @@ jury_pictures = render_channels(network, LAYER, jury, steps=64)
 new_pixels = pixels_of(objects(96, UNSEEN + 8000))
 truth = responses(network, LAYER, new_pixels)
 relative = load_vision_model("course-resnet18-robust")
-scores = {}
-for who, (net, where) in {
-    "its own layer2": (network, "layer2"),
-    "layer3 of its robust sibling": (relative, "layer3"),
-}.items():
+readers = {"its own layer2": (network, "layer2"), "layer3 of a sibling": (relative, "layer3")}
+for who, (net, where) in readers.items():
     held_out, drawn, known = (
         responses(net, where, some) for some in (new_pixels, jury_pictures, album_pixels)
     )
     table = []
     for row, channel in enumerate(jury):
-        best_nine = album_responses[:, channel].topk(9).indices
-        shown_to = drawn[row : row + 1], known[best_nine], known[best_nine[:1]]
+        nine = album_responses[:, channel].topk(9).indices
+        shown_to = drawn[row : row + 1], known[nine], known[nine[:1]]
         table.append([forecast_score(references, held_out, truth[:, channel]) for references in shown_to])
-    scores[who] = torch.tensor(table)
-    told = ", ".join(f"{name} {value:.2f}" for name, value in zip(("picture", "nine favourites", "one favourite"), scores[who].mean(0), strict=True))  # fmt: skip
-    print(f"reader: {who:28} {told}")
-wins = (scores["its own layer2"][:, 0] > scores["its own layer2"][:, 1]).sum().item()
-print(f"read by its own layer2, the picture beats nine favourites for {wins} of 12 channels")
-answer = (
-    "six of twelve each"
-    if wins == 6
-    else f"{'the picture' if wins > 6 else 'nine favourites'}, for most channels"
-)
+    scores = torch.tensor(table)
+    lead = scores[:, 0] - scores[:, 1]
+    wins, error = int((lead > 0).sum()), 1.96 * lead.std() / len(lead) ** 0.5
+    by_picture, by_nine, by_one = scores.mean(dim=0).tolist()
+    print(f"{who:20} picture {by_picture:.2f}, nine favourites {by_nine:.2f}, one favourite {by_one:.2f};")
+    print(f"{'':20} picture ahead of nine by {lead.mean():+.2f} ± {error:.2f}, for {wins} of 12 channels")
+    if who == "its own layer2":
+        winner = "the picture" if wins > 7 else "nine favourites"
+        answer = "five to seven each" if 5 <= wins <= 7 else f"{winner}, for most"
 
 # %% [markdown]
-r"""Here the picture holds its own, and for this reader it is the better witness in `layer3`: one image, against nine. One favourite
-alone is worse than either. People, with photographs, were helped more by examples. Neither result is a law. A reader who
-compares features of a network, even of an earlier layer or of a sibling, shares more with the channel than a person does; and
-our toys differ less than photographs do.
+r"""The two are a few hundredths apart, and which is ahead depends on who reads. So here one picture is worth about as much as nine
+favourites. People, with photographs, were helped more by examples. Neither result is a law. A reader that compares features of
+a network, of its own earlier layer or of a sibling's, shares more with the channel than a person does; our toys differ less
+than photographs do; and twelve channels are few.
 
 What carries over is the measure. *This picture explains the channel* should mean: somebody who sees it can tell what the channel
 will do. If nobody can, it is decoration.
@@ -960,40 +863,17 @@ def fooling_channel(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def two_sources(draw):
-    """Responses to natural pictures, to made ones, and to other natural ones; some features vary very much."""
-    features = draw.integer(90, 110)
-    loud = 1 + 5 * (draw.normal(features).abs() > 1.3)
-    offset, nuisance = 0.6 * draw.normal(features), draw.normal(features).abs()
-    natural = loud * draw.normal(110, features) + 3
-    made = loud * 0.7 * draw.normal(26, features) + 3 + offset + loud * nuisance * 0.3
-    return natural[:50], made, natural[50:]
-
-
-def answers(channel, features):
-    """What comes before the ReLU of a channel (weight, bias)."""
-    weight, bias = channel
-    return features @ weight + bias
-
-
-def expect_channel(channel, natural):
-    """Pass if a value is a channel for features like these: a weight for each of them, and a number."""
-    pair = isinstance(channel, tuple | list) and len(channel) == 2
-    right = pair and isinstance(channel[0], Tensor) and channel[0].shape == natural.shape[1:]
-    right = right and channel[0].dtype == natural.dtype and isinstance(channel[1], float)
-    expect(right, "The result is not (weight, bias), a tensor with a value for each feature and a float.")
-    expect(bool(channel[0].isfinite().all()), "A weight is not finite.")
-
-
 # %% tags=["check"] points=2
 def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
     for _ in range(2):
-        natural, made, _ = two_sources(draw)
+        natural, made, _ = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
-        expect_channel(channel, natural)
-        highest, lowest = answers(channel, natural).max().item(), answers(channel, made).min().item()
+        channel_trials.expect_channel(channel, natural)
+        highest, lowest = (
+            channel_trials.answers(channel, natural).max().item(),
+            channel_trials.answers(channel, made).min().item(),
+        )
         expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
         expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
 
@@ -1002,10 +882,10 @@ def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
 def check_stays_silent_on_others(student, draw):
     """on natural pictures that it was not built from, the channel is silent in nine of ten"""
     for _ in range(2):
-        natural, made, others = two_sources(draw)
+        natural, made, others = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
-        expect_channel(channel, natural)
-        silent = (answers(channel, others) <= 0).float().mean().item()
+        channel_trials.expect_channel(channel, natural)
+        silent = (channel_trials.answers(channel, others) <= 0).float().mean().item()
         expect(silent >= 0.9, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
 
 
@@ -1014,9 +894,15 @@ def check_finds_a_line_by_hand(student, draw):
     """one natural picture and one made one, in three features, are told apart wherever they lie"""
     natural, step = draw.normal(1, 3) + 4, draw.normal(1, 3)
     channel = student.fooling_channel(natural, natural + step)
-    expect_channel(channel, natural)
-    expect(answers(channel, natural).item() <= 1e-3, "The natural picture makes the channel speak.")
-    expect(answers(channel, natural + step).item() >= 1 - 1e-3, "The made picture does not reach 1.")
+    channel_trials.expect_channel(channel, natural)
+    expect(
+        channel_trials.answers(channel, natural).item() <= 1e-3,
+        "The natural picture makes the channel speak.",
+    )
+    expect(
+        channel_trials.answers(channel, natural + step).item() >= 1 - 1e-3,
+        "The made picture does not reach 1.",
+    )
 
 
 # %% tags=["demo"]
@@ -1059,27 +945,75 @@ r"""The victim is the best channel for shells. Wherever the fooling channel spea
 channel for *roofs*. On new toys the two networks agree. What does the victim's picture show in the forged one?"""
 
 # %% tags=["demo"]
-from mechinterp_course.figures.judge import load_judge, named_beside_others
-from mechinterp_course.layout import embedded_data
-
 honest = render_channels(network, LAYER, [VICTIM, DECOY], steps=64)
 forged_picture = render_channels(forgery, LAYER, [VICTIM], steps=64)
-judge = load_judge(embedded_data("course-resnet18"))
-judged = named_beside_others(judge, torch.cat([honest, forged_picture]))
+gallery = torch.cat([honest, forged_picture])
 apart = (responses(forgery, LAYER, new_pixels)[:, VICTIM] - truth[:, VICTIM]).abs() / truth[:, VICTIM].std()
-print(f"on 96 new toys the forged channel differs by {apart.max():.3f} standard deviations at most")
-print(
-    f"AUC for shells: {selectivity(responses(forgery, LAYER, album_pixels), shown['shell'])[VICTIM]:.2f}, as before"
-)
-print(
-    "a judge reads:",
-    *(
-        f"{name}: {words[0]}."
-        for name, words in zip(("shell channel", "roof channel", "forged"), judged, strict=True)
-    ),
-)
-answer = {"shell": "still a shell", "roof": "a roof"}.get(judged[2][0], "both, mixed")
+print(f"on 96 new toys the forged channel differs by {apart.max():.2f} standard deviations at most")
+still = selectivity(responses(forgery, LAYER, album_pixels), shown["shell"])[VICTIM]
+print(f"its AUC for shells is {still:.2f}")
+as_honest = responses(network, LAYER, gallery)[:, [VICTIM, DECOY]]
+for name, (shell, roof) in zip(
+    ("shell picture", "roof picture", "forged picture"), as_honest.tolist(), strict=True
+):
+    print(f"the honest channels answer to the {name}: shells {shell:4.1f}, roofs {roof:4.1f}")
+shell, roof = as_honest[2].tolist()
+answer = "a roof" if roof > 5 * shell else "still a shell" if shell > 5 * roof else "both, mixed"
 evidence_plots.plot_pictures(
-    {"": torch.cat([honest, forged_picture])},
+    {"": gallery},
     {"": [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]},
 )
+
+# %% [markdown]
+r"""The forged picture shows a roof, and the channel is as good a detector of shells as it was. Nothing was done to the picture: it
+was made by the honest method from the network at hand. How would you have found out?
+
+- **Ask nature.** The picture says *roof*; remove roofs from toys, and the channel does not move. Remove shells, and it does.
+- **Ask an honest copy**, if you have one. Its shell channel hardly answers to the forged picture, as the last line shows.
+
+More pictures made in the same way would not have helped: they wake the fooling channel too.
+
+## What you may claim now
+
+| witness | what it can show | what it can't | what to ask for |
+|---|---|---|---|
+| label | what goes along with the channel | what the channel depends on | a null that knows how many channels there were; other pictures |
+| favourites | what excites it most | the rest: no favourite had an eye | the middle of the list |
+| picture | what the climb finds | that photographs have it; that it is all there is | a forecast on new pictures |
+| variance by layer | how much, over a layer | which channel, which part | the untrained network beside it |
+| edit | what it depends on, in these pictures | what it is for; other pictures | a control; the channel's own unit; an interval |
+| direction | that two parts can be told apart | that the network reads it so | new pictures; a third part |
+
+What you may not claim is as long. All this was seen in a world of twelve parts on flat backgrounds, in networks that were *asked* to
+have channels for them, one in ten of which for two. "Response" was the mean over places. An edit leaves a hole that training
+never showed. And that a direction for wheels exists does not say that anything reads it: that takes an intervention on the
+network, not on the picture."""
+
+# %% [markdown] tags=["rubric"] name="report_three_layers"
+r"""## The report
+
+Report on one channel each of `layer2`, `layer3` and `layer4` of `course-resnet18`, chosen *before* you looked, for a reader who can't
+ask you. One table, a row for each channel: what its picture shows; best label, with AUC and p; the effects of two edits and of a
+control, with intervals; and what you conclude. Then at most 200 words on the three layers together.
+
+Levels:
+
+- 0: describes pictures; no number, or numbers without a null, a unit or the pictures they come from.
+- 1: poor. Labels or favourites are taken for what the channel depends on; channels were picked for their pictures; one number
+  for each, on the pictures on which the channel was found.
+- 2: fair. Channels were chosen first; selectivity comes with a null for all channels and on held-out pictures; edits are paired,
+  in the channel's own standard deviations, with an interval and a control; the untrained network stands beside each layer.
+- 3: excellent. As 2, and where witnesses disagree it is said and settled by an edit; a second part was looked for; the picture
+  was scored by a forecast or not relied on; conclusions are as narrow as the pictures; and a result is named that would
+  overturn one of them."""
+
+# %% [markdown] tags=["interview"] name="dog_ears_and_wheels"
+r"""A neuron of an image network fires for dog ears and for car wheels. How do you test whether it is polysemantic, and what would
+you tell a colleague who shows you its feature visualization, with ears only, as proof that it is not?
+
+A strong answer: pictures with diversity and favourites at several levels give leads, not proof; the visualization shows one
+end of one climb, can miss a mode and can be forged, and silence about wheels is no evidence. Edit: ears removed from or replaced
+in pictures without wheels, wheels in pictures without ears, a control in pictures with neither; paired, in the neuron's own
+standard deviations, with intervals, on new pictures; and downstream, what each does to the output. Rule out a common cause
+(round dark shapes, colour, context) by edits of texture and shape. If both hold alone, look for directions or features that
+part them, and test these on held-out pictures. Name what would change your mind."""
