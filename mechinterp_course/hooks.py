@@ -19,6 +19,7 @@ from mechinterp_course.errors import CourseError
 Names = Iterable[str] | Callable[[str], bool]
 Edit = Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 Hook = Callable[[Any], Any]
+ForwardHook = Callable[[nn.Module, tuple, Any], Any]
 
 
 class Activations(dict[str, Any]):
@@ -79,6 +80,80 @@ def edit(model: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
     """
     with _hooked(model, {name: partial(_edited, name, function) for name, function in edits.items()}):
         yield
+
+
+@contextmanager
+def attached(model: nn.Module, functions: Mapping[str, ForwardHook]) -> Iterator[None]:
+    """Let torch call each function as a forward hook of the module at that path, inside the block only.
+
+    A function is called with (module, inputs, output) after the module has run; what it returns, unless it is
+    None, takes the place of the output. When the block ends, by whatever way, these hooks are taken away and
+    no others. Paths are those that `get_submodule` takes, on a TransformerBridge too; shapes are torch's own.
+
+    Raises AttributeError for a path that the model doesn't have, before any hook is set.
+    """
+    modules = {name: model.get_submodule(name) for name in functions}
+    with ExitStack() as stack:
+        for name, function in functions.items():
+            stack.enter_context(modules[name].register_forward_hook(function))
+        yield
+
+
+def read_activation(model: nn.Module, name: str, inputs: Tensor) -> Tensor:
+    """Return what the module at that path returns in `model(inputs)`; the last, if it runs several times.
+
+    It is a copy, made before anything later could change it in place. No hook is left, even if the model
+    raises.
+    """
+    return cache_activations(model, [name], inputs)[name]
+
+
+def cache_activations(model: nn.Module, wanted: Iterable[str], inputs: Tensor) -> dict[str, Tensor]:
+    """Return, by path, what several modules return in one run of `model(inputs)`, as `read_activation` does.
+
+    A module that does not run is not among them.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keeper(name: str) -> ForwardHook:
+        return lambda module, inputs, output: found.update({name: output.clone()})
+
+    with attached(model, {name: keeper(name) for name in wanted}):
+        model(inputs)
+    return found
+
+
+def run_edited(model: nn.Module, name: str, inputs: Tensor, function: Edit) -> Tensor:
+    """Return `model(inputs)` with what `function` makes of a module's output in its place, each time it runs.
+
+    The function is given a copy, so that changing it in place changes nothing elsewhere.
+    """
+    with attached(model, {name: lambda module, inputs, output: function(output.clone())}):
+        return model(inputs)
+
+
+class _Reached(Exception):
+    """Thrown from a module's hook, to leave the model there."""
+
+    def __init__(self, activation: Tensor):
+        self.activation = activation
+
+
+def run_until(model: nn.Module, name: str, inputs: Tensor) -> Tensor:
+    """Return what a module returns the first time it runs in `model(inputs)`; nothing after it is computed.
+
+    Raises RuntimeError when the model ends without having run it; what the model itself raises goes through.
+    """
+
+    def leave(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        raise _Reached(output.clone())
+
+    try:
+        with attached(model, {name: leave}):
+            model(inputs)
+    except _Reached as reached:
+        return reached.activation
+    raise RuntimeError(f"the model ended without running {name}")
 
 
 @contextmanager

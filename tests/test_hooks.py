@@ -29,6 +29,7 @@ class Twice(nn.Module):
         self.linear = nn.Linear(3, 3)
         self.relu = nn.ReLU(inplace=True)
         self.pair = Pair()
+        self.spare = nn.Linear(3, 3)  # never runs
 
     def forward(self, x):
         return self.pair(self.relu(self.linear(self.linear(x))))
@@ -201,3 +202,48 @@ WRONG_EDITS = {"nothing": (lambda x: None, TypeError), "another shape": (lambda 
 def test_an_edit_that_would_silently_do_something_else_is_refused(function, error, resnet, images):
     with pytest.raises(error, match="the edit of fc returned"), hooks.edit(resnet, {"fc": function}):
         resnet(images)
+
+
+def test_one_activation_or_many_are_copies_from_one_run_and_what_did_not_run_is_left_out(resnet, images):
+    resnet.unused = nn.Linear(1, 1)
+    with hooks.cache(resnet, ["bn1", "layer1.0.relu"]) as expected:
+        resnet(images)
+    found = hooks.cache_activations(resnet, ["layer1.0.relu", "bn1", "unused"], images)
+    del resnet.unused
+    assert list(found) == ["bn1", "layer1.0.relu"]
+    for name, activation in found.items():
+        assert torch.equal(activation, expected[name])
+        assert torch.equal(hooks.read_activation(resnet, name, images), activation)
+
+
+def test_a_run_that_is_edited_is_the_one_inside_edit(resnet, images):
+    with hooks.edit(resnet, {"maxpool": lambda a: a.mul_(2)}):
+        expected = resnet(images)
+    assert torch.equal(hooks.run_edited(resnet, "maxpool", images, lambda a: a.mul_(2)), expected)
+
+
+def test_a_run_ends_where_it_was_asked_to_and_hides_no_other_exception(resnet, images):
+    ran = []
+    handle = resnet.layer2.register_forward_hook(lambda *_: ran.append(1))
+    found = hooks.run_until(resnet, "layer1.0.relu", images)
+    handle.remove()
+    both = []
+    with hooks.attached(
+        resnet, {"layer1.0.relu": lambda module, inputs, output: both.append(output.clone())}
+    ):
+        resnet(images)
+    assert not ran and len(both) == 2 and torch.equal(found, both[0])
+    with pytest.raises(RuntimeError, match="ended without running"):
+        hooks.run_until(Twice(), "spare", torch.zeros(1, 3))
+    with pytest.raises(RuntimeError, match="expected input"):
+        hooks.run_until(resnet, "fc", images[:, :2])
+    assert attached(resnet) == 0
+
+
+def test_hooks_at_paths_are_set_all_or_none_and_go_with_their_block(resnet):
+    with pytest.raises(AttributeError), hooks.attached(resnet, {"conv1": print, "layer9": print}):
+        pass
+    with pytest.raises(KeyboardInterrupt), hooks.attached(resnet, {"conv1": print, "fc": print}):
+        assert attached(resnet) == 2
+        raise KeyboardInterrupt
+    assert attached(resnet) == 0
