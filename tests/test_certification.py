@@ -413,12 +413,14 @@ def test_checking_tries_a_sample_finds_what_changed_and_sees_through_an_edited_c
     assert stale(root) == ["book/certificate.md"]
     variants = path.with_name("variants.py")
     variants.write_text(variants.read_text().replace("def blind__by_index", "def blind__indexed"))
-    found = {each.exercise: each for each in check_certificates(root, (), root / "out", seed=5)}
+    found = {each.exercise: each for each in check_certificates(root, THREE, root / "out", seed=5)}
     assert found["sound"].problems == found["sound"].stale == ()
     assert len(found["sound"].tried) == 5
     assert found["blind"].stale == ("right",)
     assert any("edited the certificate" in problem for problem in found["blind"].problems)
     assert any("has no certificate" in problem for problem in found["open_door"].problems)
+    unnamed = {each.exercise: each for each in check_certificates(root, (), root / "out", seed=5)}
+    assert unnamed["open_door"].problems == unnamed["open_door"].tried == ()
 
 
 # --- the command ----------------------------------------------------------------------------------

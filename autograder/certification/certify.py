@@ -99,7 +99,8 @@ def check_certificates(
 ) -> list[Checked]:
     """Re-run what changed since the certificates were committed, with less effort, and a sample of the rest.
 
-    `seed` chooses the sample, and the draws on which it is tried.
+    `seed` chooses the sample, and the draws on which it is tried. An exercise without a certificate is a
+    problem only if it was named.
     """
     subjects = find_subjects(root, names)
     found = []
@@ -108,7 +109,7 @@ def check_certificates(
             entry = read_certificate(subject.folder).get(subject.name)
             if entry is None:
                 command = f"run `mechinterp certify {subject.name}` and commit what it writes"
-                found.append(Checked(subject.name, (), (f"has no certificate: {command}",)))
+                found.append(Checked(subject.name, (), (f"has no certificate: {command}",) if names else ()))
                 continue
             stale = _stale(m, entry, FULL)
             sections = entry["sections"] | _measured(m, stale)

@@ -106,7 +106,10 @@ def _show_checked(found: list["Checked"], seed: int, as_json: bool) -> int:
     if as_json:
         show_json({"seed": seed, "trusted": not wrong, "exercises": [asdict(each) for each in found]})
         return 1 if wrong else 0
+    none = [each.exercise for each in found if not (each.stale or each.tried or each.problems)]
     for each in found:
+        if each.exercise in none:
+            continue
         kind, names = ("measured again", each.stale) if each.stale else ("sample", each.tried)
         print(f"{'✗' if each.problems else '✓'} {each.exercise}  {kind}: {plain(', '.join(names))}")
         for problem in each.problems:
@@ -114,6 +117,8 @@ def _show_checked(found: list["Checked"], seed: int, as_json: bool) -> int:
     stale = [each.exercise for each in found if each.stale]
     if stale:
         print(f"To bring certificates up to date: mechinterp certify {' '.join(stale)}")
+    if none:
+        print(f"No certificate yet: {', '.join(none)}")
     print(f"The sample was drawn with --seed {seed}.")
     return 1 if wrong else 0
 
