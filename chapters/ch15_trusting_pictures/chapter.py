@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "be5de003330b", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "be2df6a95011", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `be5de003330b`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `be2df6a95011`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]
@@ -990,14 +990,7 @@ def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
     for _ in range(2):
         natural, made, _ = channel_trials.two_sources(draw)
-        channel = student.fooling_channel(natural, made)
-        channel_trials.expect_channel(channel, natural)
-        highest, lowest = (
-            channel_trials.answers(channel, natural).max().item(),
-            channel_trials.answers(channel, made).min().item(),
-        )
-        expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
-        expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
+        channel_trials.expect_fooling(student.fooling_channel(natural, made), natural, made)
 
 
 if __name__ == "__main__":
@@ -1020,9 +1013,7 @@ if __name__ == "__main__":
     on_the_way = torch.cat([*climb.frames.values(), climb.pictures])
     fool, fool_bias = fooling_channel(album_responses, responses(network, LAYER, on_the_way))
     gate = truth @ fool + fool_bias
-    print(
-        f"{int((gate > 0).sum())} of {len(gate)} new toys wake the fooling channel, the most awake to {gate.max():.2f}"
-    )
+    print(f"{int((gate > 0).sum())} of {len(gate)} new toys wake the fooling channel")
 
 
     class Forged(nn.Module):
@@ -1074,10 +1065,8 @@ if __name__ == "__main__":
         still = selectivity(responses(forgery, LAYER, album_pixels), shown["shell"])[VICTIM]
         print(f"its AUC for shells is {still:.2f}")
         as_honest = responses(network, LAYER, gallery)[:, [VICTIM, DECOY]]
-        for name, (shell, roof) in zip(
-            ("shell picture", "roof picture", "forged picture"), as_honest.tolist(), strict=True
-        ):
-            print(f"the honest channels answer to the {name}: shells {shell:4.1f}, roofs {roof:4.1f}")
+        for name, (shell, roof) in zip(("shell", "roof", "forged"), as_honest.tolist(), strict=True):
+            print(f"the honest channels answer to the {name} picture: shells {shell:4.1f}, roofs {roof:4.1f}")
         shell, roof = as_honest[2].tolist()
         answer = "a roof" if roof > 5 * shell else "still a shell" if shell > 5 * roof else "both, mixed"
         evidence_plots.plot_pictures(

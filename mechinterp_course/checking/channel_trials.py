@@ -104,12 +104,6 @@ def two_sources(draw):
     return natural[:50], made, natural[50:]
 
 
-def answers(channel, features):
-    """What comes before the ReLU of a channel (weight, bias)."""
-    weight, bias = channel
-    return features @ weight + bias
-
-
 def expect_channel(channel, natural):
     """Pass if a value is a channel for features like these: a weight for each of them, and a number."""
     pair = isinstance(channel, tuple | list) and len(channel) == 2
@@ -117,6 +111,15 @@ def expect_channel(channel, natural):
     right = right and channel[0].dtype == natural.dtype and isinstance(channel[1], float)
     expect(right, "The result is not (weight, bias), a tensor with a value for each feature and a float.")
     expect(bool(channel[0].isfinite().all()), "A weight is not finite.")
+
+
+def expect_fooling(channel, natural, made):
+    """Pass if the channel is silent on all natural pictures and at least 1 on all made ones."""
+    expect_channel(channel, natural)
+    weight, bias = channel
+    highest, lowest = (natural @ weight + bias).max().item(), (made @ weight + bias).min().item()
+    expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
+    expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
 
 
 def expect_values(found, *shape):

@@ -868,14 +868,7 @@ def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
     for _ in range(2):
         natural, made, _ = channel_trials.two_sources(draw)
-        channel = student.fooling_channel(natural, made)
-        channel_trials.expect_channel(channel, natural)
-        highest, lowest = (
-            channel_trials.answers(channel, natural).max().item(),
-            channel_trials.answers(channel, made).min().item(),
-        )
-        expect(highest <= 1e-3, f"A natural picture makes the channel speak: {highest:.3f} before the ReLU.")
-        expect(lowest >= 1 - 1e-3, f"A made picture reaches {lowest:.3f} only, not 1.")
+        channel_trials.expect_fooling(student.fooling_channel(natural, made), natural, made)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -885,24 +878,16 @@ def check_stays_silent_on_others(student, draw):
         natural, made, others = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
         channel_trials.expect_channel(channel, natural)
-        silent = (channel_trials.answers(channel, others) <= 0).float().mean().item()
+        silent = (others @ channel[0] + channel[1] <= 0).float().mean().item()
         expect(silent >= 0.9, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
 
 
 # %% tags=["check", "hidden"] points=1
 def check_finds_a_line_by_hand(student, draw):
     """one natural picture and one made one, in three features, are told apart wherever they lie"""
-    natural, step = draw.normal(1, 3) + 4, draw.normal(1, 3)
-    channel = student.fooling_channel(natural, natural + step)
-    channel_trials.expect_channel(channel, natural)
-    expect(
-        channel_trials.answers(channel, natural).item() <= 1e-3,
-        "The natural picture makes the channel speak.",
-    )
-    expect(
-        channel_trials.answers(channel, natural + step).item() >= 1 - 1e-3,
-        "The made picture does not reach 1.",
-    )
+    natural = draw.normal(1, 3) + 4
+    made = natural + draw.normal(1, 3)
+    channel_trials.expect_fooling(student.fooling_channel(natural, made), natural, made)
 
 
 # %% tags=["demo"]
@@ -921,9 +906,7 @@ climb = render(
 on_the_way = torch.cat([*climb.frames.values(), climb.pictures])
 fool, fool_bias = fooling_channel(album_responses, responses(network, LAYER, on_the_way))
 gate = truth @ fool + fool_bias
-print(
-    f"{int((gate > 0).sum())} of {len(gate)} new toys wake the fooling channel, the most awake to {gate.max():.2f}"
-)
+print(f"{int((gate > 0).sum())} of {len(gate)} new toys wake the fooling channel")
 
 
 class Forged(nn.Module):
@@ -953,10 +936,8 @@ print(f"on 96 new toys the forged channel differs by {apart.max():.2f} standard 
 still = selectivity(responses(forgery, LAYER, album_pixels), shown["shell"])[VICTIM]
 print(f"its AUC for shells is {still:.2f}")
 as_honest = responses(network, LAYER, gallery)[:, [VICTIM, DECOY]]
-for name, (shell, roof) in zip(
-    ("shell picture", "roof picture", "forged picture"), as_honest.tolist(), strict=True
-):
-    print(f"the honest channels answer to the {name}: shells {shell:4.1f}, roofs {roof:4.1f}")
+for name, (shell, roof) in zip(("shell", "roof", "forged"), as_honest.tolist(), strict=True):
+    print(f"the honest channels answer to the {name} picture: shells {shell:4.1f}, roofs {roof:4.1f}")
 shell, roof = as_honest[2].tolist()
 answer = "a roof" if roof > 5 * shell else "still a shell" if shell > 5 * roof else "both, mixed"
 evidence_plots.plot_pictures(
