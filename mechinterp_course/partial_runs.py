@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from mechinterp_course.errors import CourseError
 from mechinterp_course.half_precision import fast_products
@@ -18,38 +20,47 @@ LEAK = 0.1
 """Where a layer that ends in a ReLU is silent, the gradient that reaches it counts this much instead of 0."""
 
 
+RELUS = {functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
+
+
 class _Reached(Exception):
     """The last layer has been read: nothing after it needs to run."""
 
 
+class _Relus(TorchFunctionMode):
+    """Counts the ReLUs of a run, modules and functions alike, and keeps what some of them were given."""
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.output = 0, None
+        self.wanted: set[int] = set()
+        self.inputs: dict[int, Tensor] = {}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function not in RELUS:
+            return function(*args, **(kwargs or {}))
+        self.count += 1
+        if self.count in self.wanted:
+            self.inputs[self.count] = (args[0] if args else kwargs["input"]).clone()
+        self.output = function(*args, **(kwargs or {}))
+        return self.output
+
+
+@dataclass
 class _Place:
-    """One layer while a model runs: what it last returned, and what its last ReLU was given."""
+    """One layer while a model runs: what it last returned, and the number of the ReLU that it ends in."""
 
-    def __init__(self, module: nn.Module):
-        self.module, self.relu, self.calls = module, _ending_relu(module), 0
-        self.output = self.before_relu = None
-
-    def keep_input(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.before_relu = inputs[0].clone()
-
-    def forget_relu_unless_last(self) -> None:
-        if self.relu is not None and not torch.equal(self.before_relu.relu(), self.output):
-            self.relu = None
-
-    def activation(self) -> Tensor:
-        """Return the output; if it is a ReLU's, with a gradient that does not vanish where it is 0."""
-        if self.relu is None or not self.output.requires_grad:
-            return self.output.float()
-        leaky = functional.leaky_relu(self.before_relu.float(), LEAK)
-        return leaky + (self.output.detach().float() - leaky.detach())
+    module: nn.Module
+    output: Tensor | None = None
+    relu: int | None = None
 
 
 class Reading:
     """A model and the layers that are read whenever it runs; made by `reading`."""
 
     def __init__(self, model: nn.Module, places: Mapping[str, _Place]):
-        self.model, self.places = model, places
-        self.order: list[_Place] = []
+        self.model, self.places, self.relus = model, places, _Relus()
+        self.calls = 0
         self.all_calls: int | None = None  # of all places in one run, once that is known
 
     def __call__(self, pixels: Images) -> dict[str, Float[Tensor, "picture channel ..."]]:
@@ -59,7 +70,7 @@ class Reading:
         if self.all_calls is None:
             self._count(pixels[:1])
         self._run(pixels)
-        return {name: place.activation() for name, place in self.places.items()}
+        return {name: self._activation(place) for name, place in self.places.items()}
 
     def _count(self, pixels: Images) -> None:
         """Run all of the model on one picture, to know which call is the last that must be made."""
@@ -72,21 +83,31 @@ class Reading:
         for name, place in self.places.items():
             if place.output is None:
                 raise CourseError(f"{name} is a layer of the model that doesn't run: choose one inside it")
-            place.forget_relu_unless_last()
-        self.all_calls = len(self.order)
+        self.all_calls = self.calls
+        self.relus.wanted = {place.relu for place in self.places.values()} - {None}
 
     def _run(self, pixels: Images) -> None:
-        self.order.clear()
+        self.calls = self.relus.count = 0
         on_cpu = pixels.device.type == "cpu"
-        with suppress(_Reached), fast_products() if on_cpu else nullcontext():
+        with suppress(_Reached), self.relus, fast_products() if on_cpu else nullcontext():
             self.model(normalized(self.model, pixels))
 
     def keep(self, place: _Place, output: Tensor) -> None:
-        self.order.append(place)
-        if len(self.order) == self.all_calls:
+        """Note what a layer returned; end the run when it is the last that is read."""
+        self.calls += 1
+        if self.all_calls is None:
+            place.relu = self.relus.count if output is self.relus.output else None
+        if self.calls == self.all_calls:
             place.output = output
             raise _Reached
         place.output = output.clone()  # a ReLU that follows may work in place
+
+    def _activation(self, place: _Place) -> Tensor:
+        """Return the output; if it is a ReLU's, with a gradient that does not vanish where it is 0."""
+        if place.relu is None or not place.output.requires_grad:
+            return place.output.float()
+        leaky = functional.leaky_relu(self.relus.inputs[place.relu].float(), LEAK)
+        return leaky + (place.output.detach().float() - leaky.detach())
 
 
 @contextmanager
@@ -94,8 +115,8 @@ def reading(model: nn.Module, layers: Sequence[str]) -> Iterator[Reading]:
     """Yield a function that runs a model on pictures in [0, 1] and returns what `layers` computed, by name.
 
     Pictures are normalized by the model's `mean` and `std`, or ImageNet's. Of a layer that runs more than
-    once, the last output counts; of a block that ends in a ReLU module, the gradient leaks where it is
-    silent, so that a silent channel can be woken. The run ends at the deepest of these layers. Inside the
+    once, the last output counts; of a layer that ends in a ReLU the gradient leaks where it is silent, so
+    that a silent channel can be woken. The run ends at the deepest of these layers. Inside the
     block the model is in eval mode; after it, also after an exception, it is as it was, without a hook.
 
     Raises CourseError for a layer that the model doesn't have.
@@ -104,8 +125,6 @@ def reading(model: nn.Module, layers: Sequence[str]) -> Iterator[Reading]:
     read = Reading(model, places)
     with _evaluating(model), ExitStack() as stack:
         for place in places.values():
-            if place.relu is not None:
-                stack.callback(place.relu.register_forward_pre_hook(place.keep_input).remove)
             hook = place.module.register_forward_hook(
                 lambda module, inputs, output, place=place: read.keep(place, output)
             )
@@ -128,14 +147,6 @@ def normalized(model: nn.Module, pixels: Images) -> Images:
     statistics = getattr(model, "mean", IMAGENET_MEAN), getattr(model, "std", IMAGENET_STD)
     mean, std = (torch.as_tensor(values).to(pixels)[:, None, None] for values in statistics)
     return (pixels - mean) / std
-
-
-def _ending_relu(module: nn.Module) -> nn.ReLU | None:
-    """Return the ReLU that may be the last thing a layer does; whether it is shows when it runs."""
-    while isinstance(module, nn.Sequential) and len(module):
-        module = module[-1]
-    relu = module if isinstance(module, nn.ReLU) else getattr(module, "relu", None)
-    return relu if isinstance(relu, nn.ReLU) else None
 
 
 @contextmanager

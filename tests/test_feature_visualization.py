@@ -220,10 +220,17 @@ def test_a_caricature_compares_with_the_image_moved_alike(net):
     torch.testing.assert_close(made.record, torch.ones(6, 2), rtol=0, atol=1e-4)
 
 
-def test_a_silent_channel_can_be_woken():
-    model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.ReLU(inplace=True))
+class CallsRelu(nn.Module):
+    def forward(self, x):
+        return x.relu()
+
+
+@pytest.mark.parametrize("relu", [nn.ReLU(inplace=True), nn.ReLU(), CallsRelu()], ids=str)
+def test_a_silent_channel_can_be_woken(relu):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 1, 3), relu)
     with torch.no_grad():
-        model[0].bias.fill_(-0.3)
+        model[0].bias.fill_(-0.5)
     made = render(model, channel("1", 0), steps=60, size=16, progress=False)
     assert made.record[0] == 0 and made.record[-1] > 0
 

@@ -19,7 +19,10 @@ from torchvision.transforms.functional import center_crop, hflip, resize, to_ten
 from transformers import GPT2Config, PreTrainedTokenizerFast
 
 from mechinterp_course import hooks
+from mechinterp_course.feature_visualization import render
 from mechinterp_course.language_models import bridge_from, gpt2_from_weights
+from mechinterp_course.objectives import channels as channels_of
+from mechinterp_course.picture_quality import judge_picture, natural_activations
 from mechinterp_course.quiet_loading import without_traces
 from mechinterp_course.vision_models import IMAGENET_MEAN, IMAGENET_STD, described, probabilities
 
@@ -211,3 +214,15 @@ def test_hooks_read_a_published_cifar_network_and_an_edit_takes_the_cat_away(res
     assert (before.argmax(-1) == CLASSES.index("cat")).all() and (
         after.argmax(-1) != CLASSES.index("cat")
     ).all()
+
+
+@needs_resnet20
+def test_a_published_cifar_network_is_rendered_by_the_same_call_and_its_pictures_hold(resnet20):
+    photographs = torch.cat([photograph(name, 240) for name in ("chelsea.png", "rocket.jpg", "grass.png")])
+    natural = natural_activations(resnet20, "layer3", photographs)
+    made = render(resnet20, channels_of("layer3", [3, 40]), steps=48, size=32, progress=False)
+    assert made.pictures.shape == (2, 3, 32, 32)
+    for channel, picture in zip([3, 40], made.pictures, strict=True):
+        quality = judge_picture(resnet20, "layer3", channel, picture, natural)
+        assert quality.held > max(3, quality.best_natural) and quality.rough < 0.2
+    assert not any(module._forward_hooks for module in resnet20.modules())
