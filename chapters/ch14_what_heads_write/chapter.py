@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "48098908ed91", "source": "solutions/ch14_what_heads_write/chapter.py"}
+#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "d39ca088e62f", "source": "solutions/ch14_what_heads_write/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch14_what_heads_write`, version `48098908ed91`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
+*Chapter `ch14_what_heads_write`, version `d39ca088e62f`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
 """
 
 # %% [markdown]
@@ -27,7 +27,7 @@ of periods and find, each time anew, what came after the last `A`? This chapter 
 4. **What is said, and when?** The stream read at each depth, and taken apart into who wrote what.
 5. **What would a head write?** Its OV circuit, and how weights alone mislead.
 
-You need the attention pattern, `induction_score` and ablation from the chapter before. This one takes about two hours.
+You need `induction_score` and ablation from the chapter before. This one takes about two hours.
 """
 
 # %% tags=["demo"]
@@ -270,21 +270,15 @@ if __name__ == "__main__":
         controls = [place for place in same_layers if place not in found][: len(found)]
         print(f"mean probability of the right token, from the second token of the second round on\n{'':30}", end="")
         print(*(f"period {period}" for period in cycles))
-        left = {}
-        for name, removed, kind in (
-            ("intact", [], "zero"),
-            (f"without {named(found)}, zero", found, "zero"),
-            (f"without {named(found)}, mean", found, "mean"),
-            (f"without {named(controls)}, zero", controls, "zero"),
-        ):
-            left[name] = [
-                probability_of_next(without(tokens, removed, kind), tokens)[period + 1 :].mean().item()
-                for period, tokens in cycles.items()
-            ]
-            print(f"{name:28}", *(f"{value:8.3f}" for value in left[name]))
+        for removed, kind in (([], "zero"), (found, "zero"), (found, "mean"), (controls, "zero")):
+            runs = {
+                period: probability_of_next(without(rows, removed, kind), rows) for period, rows in cycles.items()
+            }
+            left = (f"{chances[period + 1 :].mean():8.3f}" for period, chances in runs.items())
+            print(f"without {named(removed) or 'nothing':12} {kind:7}", *left)
         best = [probability_of_next(without(rows, found), rows)[n:].max().item() for n, rows in cycles.items()]
-        print(f"{'  its best position':28}", *(f"{value:8.3f}" for value in best))
-        rest = left[f"without {named(found)}, zero"][0]
+        print(f"{'    the second, best position':28}", *(f"{value:8.3f}" for value in best))
+        rest = probability_of_next(without(cycles[2], found), cycles[2])[3:].mean().item()
         answer = ["less than 0.05", "between 0.05 and a half", "more than a half"][(rest > 0.05) + (rest > 0.5)]
         without_induction_heads.compare(answer)
 
@@ -342,11 +336,9 @@ if __name__ == "__main__":
         on_copies = torch.stack([heads.induction_score(pattern, 20) for pattern in patterns_of(copies)])
         strongest = divmod(on_copies.argmax().item(), cfg.n_heads)
         print(f"induction score of {named([strongest])}: {on_copies[strongest]:.2f} on two copies of 20 tokens")
-        for period, pattern in patterns.items():
-            score = heads.induction_score(pattern[strongest[0]], period)[strongest[1]].item()
-            print(f"    on cycles of period {period}: {score:.2f}")
-            low = score if period == 2 else low
-        answer = ["below 0.4", "from 0.4 to 0.8", "above 0.8"][(low > 0.4) + (low > 0.8)]
+        on_cycles = [heads.induction_score(p[strongest[0]], n)[strongest[1]].item() for n, p in patterns.items()]
+        print("on cycles of the periods 2 to 6:", *(f"{score:.2f}" for score in on_cycles))
+        answer = ["below 0.4", "from 0.4 to 0.8", "above 0.8"][(on_cycles[0] > 0.4) + (on_cycles[0] > 0.8)]
         induction_score_on_cycles.compare(answer)
 
 # %% [markdown]
@@ -612,11 +604,11 @@ def expect_refutation(student, model, words, period):
     """Pass if the student's text is periodic, of these words, and the model continues it otherwise."""
     start = model.tokenizer.bos_token_id
     row = student.refute_period_detector(model, words, period, start)
-    whole = isinstance(row, Tensor) and row.dim() == 1 and row.dtype == torch.int64
-    expect(whole, "The result is not a 1-D int64 tensor.")
-    expect(len(row) > 3 * period, f"The text has {len(row) - 1} words: fewer than three rounds of {period}.")
-    expect(len(row) <= 65, f"The text has {len(row) - 1} words: more than 64.")
+    expect(isinstance(row, Tensor) and row.dim() == 1, "The result is not a 1-D tensor.")
+    expect(row.dtype == torch.int64, f"The result is {row.dtype}, not int64.")
     text = row[1:]
+    long = f"The text has {len(text)} words: not at least three rounds of {period} and at most 64."
+    expect(3 * period <= len(text) <= 64, long)
     expect(row[0].item() == start, "The text does not begin with BOS.")
     expect(set(text.tolist()) <= set(words.tolist()), "A word of the text is not among `words`.")
     found = periodicity.smallest_period(text)
@@ -657,27 +649,39 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 Most say a word that *has* followed the last one before, at the wrong turn. These texts were searched for, so they show
-that the claim fails, not how often. That is a question about texts that nobody has picked: `A B A C`, five rounds, at each
-turn.
+that the claim fails, not how often. So take texts that nobody has picked: `A B A C`, early and late, at both turns after A;
+and texts of the same words **without any period**, the pieces `C A B` and `B A C` in an irregular order, with new words
+between.
 """
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    triples = torch.stack([some_readable(3, seed) for seed in range(64)])
-    turns = torch.cat([torch.full((64, 1), bos), triples[:, [0, 1, 0, 2] * 5]], dim=1)
-    chances, theory = course_model(turns).softmax(-1), in_context_bigrams(turns, cfg.d_vocab)
-    print("rounds 4 and 5, 64 texts      model says  A     B     C      bigrams say  A     B     C")
-    for place, turn in enumerate(("A, it is the turn of B", "B", "A, it is the turn of C", "C")):
-        late = torch.arange(64)[:, None], torch.tensor([13 + place, 17 + place])
-        values = [each[*late, word[:, None]].mean() for each in (chances, theory) for word in triples.T]
-        print(f"after {turn:32}", "{:7.2f}{:6.2f}{:6.2f}{:18.2f}{:6.2f}{:6.2f}".format(*values))
+    triples = torch.stack([some_readable(3, seed) for seed in range(128)])
+    new = cyclic_tokens(cfg.d_vocab, 16, 16, batch=128, bos=bos, seed=1)
+
+
+    def after_a(name, *parts):
+        """Print the mean probability of B and of C after BOS and these parts of a text, which ends with A."""
+        chances = course_model(torch.cat([new[:, :1], *parts], dim=1))[:, -1].softmax(-1)
+        print(f"{name:38}", *(f"{chances[range(128), word].mean():8.2f}" for word in triples.T[1:]))
+
+
+    print(f"{'mean probability of':41}     B        C")
+    for seen, turn in {5: "B", 7: "C", 17: "B", 19: "C"}.items():
+        after_a(f"A B A C …, {seen:2} words, the turn of {turn}", triples[:, ([0, 1, 0, 2] * 5)[:seen]])
+    pieces = []
+    for place, piece in enumerate(([2, 0, 1], [1, 0, 2])[kind] for kind in (0, 1, 1, 0, 1, 0, 0, 1)):
+        pieces += [triples[:, piece], new[:, 1 + 2 * place : 3 + 2 * place]]
+    for name, last in {"… C A": [2, 0], "… B A": [1, 0]}.items():
+        after_a(f"no period, {name}", *pieces, triples[:, last])
 
 # %% [markdown]
 r"""
-After B or C, one word is possible, and the model is nearly sure. After A two are, and it gives B more than C *whosever
-turn it is*: the word that came first. It has no idea of turns. The theory of shares says so too, and is too tidy: it gives
-both the same, and nothing to any other word. A theory need not be exact to win against a wrong one; but say which of its
-numbers are off.
+Early, the model gives B more than C *whosever turn it is*: the word that came first. Late, the turn begins to tell, a
+little. No theory of single words predicts that. Has it begun to count after all? The last lines say no: where there is no
+period, the word *before* A makes the same difference, and a larger one. So this induction reads a little of two words, and
+the theory of shares, which says a half each, is too tidy. It need not be exact to win against a wrong one; but look at what
+it leaves over.
 
 Is a period detector beyond any model? No. `course-positional`, the impostor of the chapter before, goes by position: it was
 made on copies of 16 tokens, and looks 15 places back. On texts of period 16 it must pass the very test that `course-gpt2`
@@ -797,9 +801,8 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-At the bottom the stream says the word that stands there: it *is* that word. (In a model that embeds and unembeds with the
-same matrix, this is to be expected.) For two layers it forgets that and says nothing that we could read; then, within layer
-2, the answer is there, and the last layer hardly changes it.
+At the bottom the stream says the word that stands there: it *is* that word. For two layers it forgets that and says
+nothing that we could read; then, within layer 2, the answer is there, and the last layer hardly changes it.
 
 The layers below were not idle: without the note of the previous-token head, in layer 0, there is no answer at all. But the
 lens hears only what is written **in the language of the unembedding**, and a note that a later head will read by its keys is
@@ -950,22 +953,19 @@ def ov_circuit(
 
 # %% tags=["given"]
 def with_known_weights(function, model, starts, *arguments):
-    """Calls `function(model, (1, 0), *arguments)` where that head copies directions `starts[0]`… to `starts[1]`….
-
-    Its W_V reads d_head neighbouring directions of the stream and its W_O writes them to as many others. The
-    weights are put back.
-    """
+    """Calls `function(model, (1, 0), *arguments)` where this head moves directions `starts[0]`… to `starts[1]`…, unchanged."""
     attention, size = model.blocks[1].attn, model.cfg.d_head
-    weights = [attention.W_V[0], attention.W_O[0]]
-    kept = [each.clone() for each in weights]
+    kept, ones = (
+        (attention.W_V.clone(), attention.W_O.clone()),
+        torch.eye(model.cfg.d_model).to(attention.W_V),
+    )
+    attention.W_V[0].copy_(ones[:, starts[0] : starts[0] + size])
+    attention.W_O[0].copy_(ones[starts[1] : starts[1] + size])
     try:
-        for weight, start in zip(weights, starts, strict=True):
-            ones = torch.eye(model.cfg.d_model, device=weight.device)[start : start + size]
-            weight.copy_(ones if weight.shape == ones.shape else ones.T)
         return function(model, (1, 0), *arguments)
     finally:
-        for weight, before in zip(weights, kept, strict=True):
-            weight.copy_(before)
+        attention.W_V.copy_(kept[0])
+        attention.W_O.copy_(kept[1])
 
 
 # %% tags=["check"]
