@@ -201,9 +201,7 @@ def _feed_model(digest: Any, model: nn.Module) -> None:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)} {weight.requires_grad}\0".encode())
         bits = weight.detach().contiguous()
         bits = bits.view(torch.int32) if bits.dtype == torch.float32 else bits
-        bits = (
-            bits.flatten(1) if bits.dim() > 3 else bits
-        )  # a convolution's small axes would leave much to hash
+        bits = bits.flatten(1) if bits.dim() > 3 else bits  # a kernel's small axes would leave much to hash
         if bits.dim() < 2 or bits.numel() < 4096:
             digest.update(_raw(bits))
         else:

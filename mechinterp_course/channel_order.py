@@ -50,13 +50,8 @@ def reorder_channels(model: "ResNet", seed: int) -> None:
     orders = channel_orders(model, seed)
     for name, order in orders.items():
         layer = model.get_submodule(name)
-        for tensor in (
-            layer.weight,
-            getattr(layer, "running_mean", None),
-            getattr(layer, "running_var", None),
-        ):
-            _move(tensor, order, axis=0)
-        _move(layer.bias, order, axis=0)
+        for values in ("weight", "bias", "running_mean", "running_var"):
+            _move(getattr(layer, values, None), order, axis=0)
     for name, written_by in _readers(model).items():
         _move(model.get_submodule(name).weight, orders[written_by], axis=1)
 
