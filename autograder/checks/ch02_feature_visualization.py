@@ -1,12 +1,10 @@
-"""Checks of solutions/ch02_feature_visualization/chapter.py, version d475ff144b2e.
+"""Checks of solutions/ch02_feature_visualization/chapter.py, version 6c2ecfc0e367.
 
 Written by `python -m mechinterp_course.authoring ch02_feature_visualization`: edit the source instead.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 import torch
 from einops import einsum
@@ -15,201 +13,20 @@ from torch import Tensor, nn
 
 from mechinterp_course import feature_visualization, visualization_steps
 from mechinterp_course.checking import expect, expect_close, expect_equal
-from mechinterp_course.checking.observation import count_hooks
+from mechinterp_course.checking import picture_probes as probes
+from mechinterp_course.picture_quality import judge_picture, natural_activations, rough_share
 
 Images = Float[Tensor, "batch 3 row column"]
 Activations = Float[Tensor, "batch channel row column"]
 ANSWERS = {"dims": "batch", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 PIXELS = {"dims": "batch colour row column", "atol": 1e-4}
+PLANES = {"dims": "batch channel row column", "atol": 1e-4}
 
 
 def normalized(model: nn.Module, images: Images) -> Images:
     """Pictures in [0, 1] as the model wants them: less its `mean`, divided by its `std`."""
     mean, std = (images.new_tensor(values)[:, None, None] for values in (model.mean, model.std))
     return (images - mean) / std
-
-
-def toy_model(stride=4):
-    """A model whose answers can be told by hand: each channel is a colour's mean over squares, less 0.3.
-
-    Behind `conv` comes a norm that does nothing in eval mode, and a ReLU that works in place.
-    """
-    conv = nn.Conv2d(3, 3, stride, stride=stride)
-    with torch.no_grad():
-        conv.weight.copy_(torch.eye(3)[:, :, None, None].expand(3, 3, stride, stride) / stride**2)
-        conv.bias.fill_(-0.3)
-    norm = nn.BatchNorm2d(3, eps=0, affine=False)
-    model = nn.Sequential(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(inplace=True))).eval()
-    model.mean, model.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return model
-
-
-def in_toy(function, layer, channel, images, *rest):
-    """What a function of (model, layer, channel, images, …) gives for the toy model."""
-    return function(toy_model().to(images.device), layer, channel, images, *rest)
-
-
-def gradient_of(function, model, layer, channel, images):
-    """The gradient of the sum of a function's values, with respect to the pictures."""
-    images = images.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(model, layer, channel, images).sum(), images)
-    return gradient
-
-
-def hooks_left(function, model, layer, channel, images):
-    """How many hooks the model carries after a call, and after one that raises: pictures with five colours."""
-    function(model, layer, channel, images)
-    with suppress(Exception):
-        function(model, layer, channel, images.new_zeros(1, 5, 64, 64))
-    return count_hooks(model)
-
-
-def rough_pictures(draw, count, columns=64):
-    """Pictures of the world with a little noise, so that no two places are the same."""
-    images = draw.images(count)[..., :columns]
-    return (images + 0.05 * draw.normal(*images.shape)).clamp(0, 1)
-
-
-def contrasty(draw, count):
-    """Pictures with many pixels at 0 and at 1, of another height than width."""
-    return (2 * draw.images(count)[..., :48] - 0.5).clamp(0, 1)
-
-
-def after_ascent(function, images):
-    """Climbs in the toy model, whose weights ask for gradients; tells what has changed of pictures and model."""
-    model = toy_model().to(images.device).requires_grad_()
-    before, weights = images.clone(), {name: each.clone() for name, each in model.state_dict().items()}
-    function(model, "norm", 0, images, 2, 0.5)
-    return {
-        "start changed": not torch.equal(images, before),
-        "start asks for gradients": images.requires_grad,
-        "weights with a gradient": [name for name, each in model.named_parameters() if each.grad is not None],
-        "weights frozen": [name for name, each in model.named_parameters() if not each.requires_grad],
-        "weights changed": [
-            name for name, each in model.state_dict().items() if not torch.equal(each, weights[name])
-        ],
-        "in training": [name for name, each in model.named_modules() if each.training],
-        "hooks left": count_hooks(model),
-    }
-
-
-PLANES = {"dims": "batch channel row column", "atol": 1e-4}
-
-
-def a_spectrum(draw, rows, width):
-    """Random coefficients for planes of that size."""
-    return draw.normal(draw.integer(1, 3), draw.integer(2, 4), rows, width // 2 + 1, 2)
-
-
-def slope_of_planes(function, spectrum, width, weights):
-    """The gradient of a weighted sum of the planes with respect to the spectrum."""
-    spectrum = spectrum.clone().requires_grad_()
-    return torch.autograd.grad((function(spectrum, width) * weights).sum(), spectrum)[0]
-
-
-def covariance_of(images):
-    """The covariance of the colours over all pixels of all pictures."""
-    return images.permute(1, 0, 2, 3).flatten(1).cov()
-
-
-def expect_root(basis, images):
-    """Pass if a matrix times its transpose is the covariance of the pictures' colours."""
-    formed = isinstance(basis, Tensor) and basis.shape == (3, 3) and bool(basis.isfinite().all())
-    expect(formed, "The result is not a tensor [3, 3] of finite numbers.")
-    covariance = covariance_of(images)
-    scale = covariance.diagonal().mean()
-    expect_close(basis @ basis.T / scale, covariance / scale, dims="colour other_colour", rtol=0, atol=2e-3)
-
-
-def jittered_often(function, images, most, seed, calls, other=0):
-    """Several calls with one generator; `other` seeds the global one, which should make no difference."""
-    torch.manual_seed(other)
-    generator = torch.Generator().manual_seed(seed)
-    return [function(images, most, generator) for _ in range(calls)]
-
-
-def slope_of_jitter(function, images, most, seed):
-    """The gradient of the sum of all moved pixels with respect to the pictures."""
-    images = images.clone().requires_grad_()
-    moved = function(images, most, torch.Generator().manual_seed(seed))
-    return torch.autograd.grad(moved.sum(), images)[0]
-
-
-def moves_of(image, moved, most):
-    """The moves (down, right), none beyond `most`, that make `moved` of a picture; none if there is no such move."""
-    rows, columns = image.shape[-2:]
-    padded = nn.functional.pad(image[None], [most] * 4, mode="replicate")[0]
-    steps = [(down, right) for down in range(-most, most + 1) for right in range(-most, most + 1)]
-    views = [padded[:, most - d : most - d + rows, most - r : most - r + columns] for d, r in steps]
-    return [step for step, view in zip(steps, views, strict=True) if torch.equal(view, moved)]
-
-
-def all_moves(images, calls, most):
-    """The move of every picture in every call [call, picture, 2], or None where a picture was not just moved."""
-    found = [[moves_of(one, moved, most) for one, moved in zip(images, each, strict=True)] for each in calls]
-    whole = all(len(moves) == 1 for call in found for moves in call)
-    return torch.tensor([[moves[0] for moves in call] for call in found]) if whole else None
-
-
-def rendered(function, model, layer, channel, basis, seed, steps=40, size=32):
-    """A picture for a channel, made by a student's `render` with shifts that are drawn in every step."""
-    generator = torch.Generator().manual_seed(seed)
-    below = nn.Sequential(OrderedDict(list(model.named_children())[:6]))  # up to layer2: the rest has no say
-    below.mean, below.std = model.mean, model.std
-    objective = partial(visualization_steps.channel_activation, below, layer, channel)
-    transform = partial(visualization_steps.jitter, most=3, generator=generator)
-    return function(objective, basis, transform, 1, size, steps, seed)
-
-
-def match_mirrored(function, target, basis, count, steps, seed):
-    """Pictures made to be like `target` by an objective that sees them mirrored; what it saw, and how often."""
-    seen = []
-
-    def mirror(images):
-        seen.append(images.detach().clone())
-        return images.flip(-1)
-
-    def nearness(images):
-        return -((images - target) ** 2).mean(dim=(1, 2, 3))
-
-    pictures = function(nearness, basis, mirror, count, target.shape[-1], steps, seed)
-    return pictures, len(seen), seen[0] if seen else None
-
-
-def weights_touched(function, basis):
-    """Renders for a model whose weights ask for gradients; returns how many have one, and whether the result has a graph."""
-    model = toy_model().to(basis.device).requires_grad_()
-    picture = rendered(function, model, "conv", 0, basis, 0, steps=2, size=16)
-    return sum(each.grad is not None for each in model.parameters()), picture.requires_grad
-
-
-def deviations_held(model, layer, channel, pictures, natural, seed):
-    """A channel's mean answer to fresh views of pictures, in standard deviations above its natural mean."""
-    generator = torch.Generator().manual_seed(seed)
-    views = torch.cat([feature_visualization.jittered(pictures.cpu(), generator, shift=3) for _ in range(6)])
-    with torch.no_grad():
-        answers, held = (
-            visualization_steps.channel_activation(model, layer, channel, each.to(natural.device))
-            for each in (natural, views)
-        )
-    return ((held.mean() - answers.mean()) / answers.std()).item()
-
-
-def share_of_short_waves(pictures):
-    """The share of the pictures' power in waves shorter than four pixels."""
-    frequency = torch.hypot(
-        torch.fft.fftfreq(pictures.shape[2])[:, None], torch.fft.rfftfreq(pictures.shape[3])[None]
-    )
-    power = torch.fft.rfft2(pictures - pictures.mean(dim=(2, 3), keepdim=True)).abs() ** 2
-    return (power.cpu() * (frequency > 0.25)).sum().item() / max(power.sum().item(), 1e-12)
-
-
-def expect_pictures(pictures, count, size):
-    """Pass if these are so many plain pictures in [0, 1]."""
-    formed = isinstance(pictures, Tensor) and tuple(pictures.shape) == (count, 3, size, size)
-    expect(formed, f"Expected {count} pictures of shape 3 × {size} × {size}.")
-    inside = bool(pictures.isfinite().all()) and pictures.min().item() >= 0 and pictures.max().item() <= 1
-    expect(inside, "Pixels are not in [0, 1].")
 
 
 def channel_activation__agrees_with_the_reference(student, draw):
@@ -235,7 +52,9 @@ def channel_activation__reads_what_the_module_returned(student, draw):
     by_hand = patches[:, channel].mean(dim=(1, 2)) - 0.3
     for layer in ("conv", "norm"):
         expect_close(
-            student.run(in_toy, student.channel_activation, layer, channel, patches), by_hand, **ANSWERS
+            student.run(probes.in_toy, student.channel_activation, layer, channel, patches),
+            by_hand,
+            **ANSWERS,
         )
 
 
@@ -245,16 +64,16 @@ def channel_activation__lets_gradients_through_and_leaves_no_hook(student, draw)
     case = model, "layer2.1.bn1", draw.integer(0, 127)
     known = visualization_steps.channel_activation(*case, images)
     expect_close(student.channel_activation(*case, images[1:2]), known[1:2], **ANSWERS)
-    slope = gradient_of(visualization_steps.channel_activation, *case, images[:2])
-    found = student.run(gradient_of, student.channel_activation, *case, images[:2])
+    slope = probes.gradient_of(visualization_steps.channel_activation, *case, images[:2])
+    found = student.run(probes.gradient_of, student.channel_activation, *case, images[:2])
     expect_close(found / slope.std(), slope / slope.std(), dims="batch colour row column", atol=1e-3)
-    left = student.run(hooks_left, student.channel_activation, *case, images[:1])
+    left = student.run(probes.hooks_left, student.channel_activation, *case, images[:1])
     expect(left == 0, f"After a call and one that raised, the model carries {left} hooks more than before.")
 
 
 def top_examples__agrees_with_the_reference_on_pictures_that_are_not_square(student, draw):
     """top_examples finds the pictures and places that the reference finds, in several layers"""
-    model, images = draw.vision_model(), rough_pictures(draw, 8, columns=40)
+    model, images = draw.vision_model(), probes.rough_pictures(draw, 8, columns=40)
     for layer in ("layer1.0.conv2", "layer2.1.bn2", "layer3.0.bn1"):
         case = model, layer, draw.integer(0, 63), images, draw.integer(3, 6)
         for found, known, dims in zip(
@@ -278,7 +97,7 @@ def top_examples__finds_what_was_painted(student, draw):
     images[order[-1], (channel + 1) % 3] = 1.0  # another colour, everywhere
     lit = images[order[-2], channel]
     lit[:] = torch.maximum(lit, torch.full_like(lit, 0.55))  # bright everywhere, and nowhere very bright
-    which, where = student.run(in_toy, student.top_examples, "conv", channel, images, 4)
+    which, where = student.run(probes.in_toy, student.top_examples, "conv", channel, images, 4)
     expect_close(which, torch.tensor(order[:4], device=draw.device), dims="example")
     middles = torch.tensor([[4 * part + 2 for part in cells[picture]] for picture in order[:4]])
     expect_close(where, middles.to(draw.device), dims="example axis")
@@ -286,7 +105,7 @@ def top_examples__finds_what_was_painted(student, draw):
 
 def top_examples__follows_a_shuffle(student, draw):
     """when the pictures come in another order, the same pictures are found, under their new numbers"""
-    model, images = draw.vision_model(), rough_pictures(draw, 6)
+    model, images = draw.vision_model(), probes.rough_pictures(draw, 6)
     case = model, "layer2.0.bn2", draw.integer(0, 127)
     order = draw.normal(6).argsort().to(images.device)
     which, where = student.top_examples(*case, images, 6)
@@ -297,7 +116,7 @@ def top_examples__follows_a_shuffle(student, draw):
 
 def ascend_pixels__takes_the_steps_of_the_reference(student, draw):
     """three steps end where the reference ends, for pictures with pixels that hit 0 and 1 on the way"""
-    model, start = draw.vision_model(), contrasty(draw, 2)
+    model, start = draw.vision_model(), probes.contrasty(draw, 2)
     for layer in ("layer1.1.bn2", "layer3.0.bn1"):
         case = model, layer, draw.integer(0, 63), start, 3, draw.choice([0.8, 1.5, 3.0])
         expect_close(student.ascend_pixels(*case), visualization_steps.ascend_pixels(*case), **PIXELS)
@@ -309,12 +128,12 @@ def ascend_pixels__climbs_a_slope_as_by_hand(student, draw):
     start = draw.images(3)[..., :12, :20]
     known = start.clone()
     known[:, channel] = (known[:, channel] + steps * rate / (12 * 20) ** 0.5).clamp(max=1)
-    climbed = student.run(in_toy, student.ascend_pixels, "conv", channel, start, steps, rate)
+    climbed = student.run(probes.in_toy, student.ascend_pixels, "conv", channel, start, steps, rate)
     expect_close(climbed, known, **PIXELS)
     start[1] = 0.2  # here the ReLU is shut, and nothing changes in any direction
-    climbed = student.run(in_toy, student.ascend_pixels, "relu", channel, start, steps, rate)
+    climbed = student.run(probes.in_toy, student.ascend_pixels, "relu", channel, start, steps, rate)
     expect_close(climbed[1], start[1], dims="colour row column")
-    alone = student.run(in_toy, student.ascend_pixels, "relu", channel, start[2:], steps, rate)
+    alone = student.run(probes.in_toy, student.ascend_pixels, "relu", channel, start[2:], steps, rate)
     expect_close(alone, climbed[2:], **PIXELS)
 
 
@@ -323,7 +142,7 @@ def ascend_pixels__leaves_start_and_model_alone(student, draw):
     untouched = {"start changed": False, "start asks for gradients": False, "hooks left": 0}
     for what in ("weights with a gradient", "weights frozen", "weights changed", "in training"):
         untouched[what] = []
-    found = student.run(after_ascent, student.ascend_pixels, draw.images(2)[..., :12, :20])
+    found = student.run(probes.after_ascent, student.ascend_pixels, draw.images(2)[..., :12, :20])
     for what, value in untouched.items():
         expect_equal(found[what], value, what=what)
 
@@ -331,7 +150,7 @@ def ascend_pixels__leaves_start_and_model_alone(student, draw):
 def fourier_to_pixels__agrees_with_the_reference_for_odd_and_even_widths(student, draw):
     """fourier_to_pixels agrees with the reference on planes of even and of odd sides"""
     for rows, width in ((8, 12), (9, 14), (12, 9), (7, 11)):
-        case = a_spectrum(draw, rows, width), width
+        case = probes.a_spectrum(draw, rows, width), width
         expect_close(student.fourier_to_pixels(*case), visualization_steps.fourier_to_pixels(*case), **PLANES)
 
 
@@ -353,32 +172,32 @@ def fourier_to_pixels__one_coefficient_is_one_wave(student, draw):
 def fourier_to_pixels__gradients_reach_the_spectrum(student, draw):
     """gradients pass from the planes to every coefficient, and a spectrum is not changed by the call"""
     rows, width = 10, draw.choice([8, 9])
-    spectrum = a_spectrum(draw, rows, width)
+    spectrum = probes.a_spectrum(draw, rows, width)
     case = spectrum, width, draw.normal(*spectrum.shape[:3], width)
-    slope = student.run(slope_of_planes, student.fourier_to_pixels, *case)
-    known = slope_of_planes(visualization_steps.fourier_to_pixels, *case)
+    slope = student.run(probes.slope_of_planes, student.fourier_to_pixels, *case)
+    known = probes.slope_of_planes(visualization_steps.fourier_to_pixels, *case)
     expect_close(slope, known, dims="batch channel row frequency part", atol=1e-4)
 
 
 def colour_basis__its_square_is_the_covariance(student, draw):
     """B Bᵀ is the covariance of the colours, of pictures of the world and of pictures with any colours"""
     images = draw.images(4)
-    expect_root(student.colour_basis(images), images)
+    probes.expect_root(student.colour_basis(images), images)
 
 
 def colour_basis__holds_for_drawn_colours_and_for_gray(student, draw):
     """B Bᵀ is the covariance also where pictures differ in colour from each other, and where nothing has a colour"""
     mix, tint = draw.normal(3, 3), draw.normal(4, 3)
     images = einsum(mix, draw.normal(4, 3, 40, 56), "i j, b j r c -> b i r c") + 2 * tint[:, :, None, None]
-    expect_root(student.colour_basis(images), images)
+    probes.expect_root(student.colour_basis(images), images)
     gray_ones = draw.normal(3, 1, 48, 40).expand(3, 3, 48, 40).contiguous()
-    expect_root(student.colour_basis(gray_ones), gray_ones)
+    probes.expect_root(student.colour_basis(gray_ones), gray_ones)
 
 
 def jitter__moves_by_whole_pixels_and_repeats_the_edge(student, draw):
     """each picture comes back as it was, moved by at most `most`, with its edges repeated"""
     images, most = draw.normal(4, 3, 9, 12), draw.integer(1, 3)
-    calls = student.run(jittered_often, student.jitter, images, most, draw.seed(), 3)
+    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 3)
     for moved in calls:
         expect(
             isinstance(moved, Tensor) and moved.shape == images.shape,
@@ -387,14 +206,14 @@ def jitter__moves_by_whole_pixels_and_repeats_the_edge(student, draw):
     message = (
         "Some picture is not the picture moved by at most `most` rows and columns, with its edges repeated."
     )
-    expect(all_moves(images, calls, most) is not None, message)
+    expect(probes.all_moves(images, calls, most) is not None, message)
 
 
 def jitter__draws_every_move_for_every_picture_and_call(student, draw):
     """moves are uniform from -most to most, independent of each other between pictures, calls, rows and columns"""
     images, most = draw.normal(24, 1, 6, 7).expand(24, 3, 6, 7).contiguous(), 2
-    calls = student.run(jittered_often, student.jitter, images, most, draw.seed(), 8)
-    moves = all_moves(images, calls, most)
+    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 8)
+    moves = probes.all_moves(images, calls, most)
     expect(
         moves is not None, "Some picture is not the picture moved by at most `most`, with its edges repeated."
     )
@@ -418,32 +237,31 @@ def jitter__draws_every_move_for_every_picture_and_call(student, draw):
 def jitter__draws_from_the_generator_and_lets_gradients_through(student, draw):
     """an equal generator gives equal moves, whatever the global one does; gradients reach the pictures"""
     images, seed = draw.normal(3, 3, 8, 10), draw.seed()
-    calls = student.run(jittered_often, student.jitter, images, 3, seed, 3, other=1)
-    again = student.run(jittered_often, student.jitter, images, 3, seed, 3, other=2)
+    calls = student.run(probes.jittered_often, student.jitter, images, 3, seed, 3, other=1)
+    again = student.run(probes.jittered_often, student.jitter, images, 3, seed, 3, other=2)
     for one, other in zip(calls, again, strict=True):
         expect_close(one, other, dims="batch colour row column")
-    elsewhere = student.run(jittered_often, student.jitter, images, 3, seed + 1, 3)
+    elsewhere = student.run(probes.jittered_often, student.jitter, images, 3, seed + 1, 3)
     same = all(torch.equal(one, other) for one, other in zip(calls, elsewhere, strict=True))
     expect(not same, "Another generator gives the same moves.")
-    slope = student.run(slope_of_jitter, student.jitter, images, 1, seed)
+    slope = student.run(probes.slope_of_jitter, student.jitter, images, 1, seed)
     total = float(images[0].numel())
     expect_close(slope.sum(dim=(1, 2, 3)), torch.full((3,), total, device=images.device), dims="batch")
 
 
 def render__excites_a_channel_and_can_be_read(student, draw):
-    """the picture excites a drawn channel by 2 deviations under fresh views, in range, and without too many short waves"""
+    """the picture excites a drawn channel by 1 deviation under fresh views, in range, and without too many short waves"""
     model, natural = draw.vision_model(), draw.images(24)
     basis = visualization_steps.colour_basis(natural)
     layer, channel = draw.choice(["layer1.1.bn2", "layer2.0.bn2"]), draw.integer(0, 63)
-    picture = student.run(rendered, student.render, model, layer, channel, basis, draw.seed())
-    expect_pictures(picture, 1, 32)
-    held = deviations_held(model, layer, channel, picture, natural, draw.seed())
-    expect(
-        held >= 2,
-        f"Under fresh views the picture excites channel {channel} of {layer} by {held:.1f} deviations.",
-    )
-    rough = share_of_short_waves(picture)
-    expect(rough <= 0.4, f"{rough:.2f} of the picture's power is in waves under four pixels, more than 0.4.")
+    picture = student.run(probes.rendered, student.render, model, layer, channel, basis, draw.seed())
+    probes.expect_pictures(picture, 1, 32)
+    usual = natural_activations(model, layer, natural)
+    quality = judge_picture(model, layer, channel, picture[0], usual, draw.seed(), views=6)
+    weak = f"Under fresh views the picture excites channel {channel} of {layer} by {quality.held:.1f} deviations."
+    expect(quality.held >= 1, weak)
+    rough = f"{quality.rough:.2f} of the picture's power is in waves under four pixels, more than half."
+    expect(quality.rough <= 0.5, rough)
 
 
 def render__the_objective_sees_what_the_transform_makes(student, draw):
@@ -451,9 +269,9 @@ def render__the_objective_sees_what_the_transform_makes(student, draw):
     target = draw.images(2).mean(dim=0, keepdim=True)[..., ::4, ::4]
     basis, count = 0.3 * torch.eye(3, device=target.device), draw.integer(2, 3)
     pictures, calls, first = student.run(
-        match_mirrored, student.render, target, basis, count, 60, draw.seed()
+        probes.match_mirrored, student.render, target, basis, count, 60, draw.seed()
     )
-    expect_pictures(pictures, count, 16)
+    probes.expect_pictures(pictures, count, 16)
     expect(calls == 60, f"In 60 steps, the transform was called {calls} times.")
     distances = [(each - target.flip(-1)).abs().mean(dim=(1, 2, 3)) for each in (first, pictures)]
     far = f"A picture came no nearer to what was asked than {distances[1].max():.3f}, from {distances[0].max():.3f}."
@@ -468,12 +286,12 @@ def render__starts_small_with_more_in_long_waves(student, draw):
         torch.zeros(1, 3, 24, 24),
     )
     start = [
-        student.run(match_mirrored, student.render, nothing.to(basis), each, 8, 0, seed)[0]
+        student.run(probes.match_mirrored, student.render, nothing.to(basis), each, 8, 0, seed)[0]
         for each in (basis, basis)
     ]
-    expect_pictures(start[0], 8, 24)
+    probes.expect_pictures(start[0], 8, 24)
     expect_close(start[1], start[0], **PIXELS)
-    other = student.run(match_mirrored, student.render, nothing.to(basis), basis, 8, 0, seed + 1)[0]
+    other = student.run(probes.match_mirrored, student.render, nothing.to(basis), basis, 8, 0, seed + 1)[0]
     deviation = (start[0] - 0.5).std().item()
     expect(
         0 < deviation < 0.1,
@@ -481,13 +299,15 @@ def render__starts_small_with_more_in_long_waves(student, draw):
     )
     for one, two in ((start[0][0], start[0][1]), (start[0], other)):
         expect((one - two).abs().max().item() > 1e-5, "Two pictures, or two seeds, start alike.")
-    rough = share_of_short_waves(start[0])
+    rough = sum(rough_share(each) for each in start[0]) / len(start[0])
     expect(
         rough < 0.4,
         f"With no step, {rough:.2f} of the power is in waves under four pixels: frequencies are not scaled.",
     )
     lopsided = torch.tensor([[1.0, 0, 0], [2.0, 0, 0], [0.5, 0, 0]], device=basis.device)
-    planes = student.run(match_mirrored, student.render, nothing.to(basis), lopsided, 4, 0, seed)[0].logit()
+    planes = student.run(probes.match_mirrored, student.render, nothing.to(basis), lopsided, 4, 0, seed)[
+        0
+    ].logit()
     expect_close(
         planes[:, 1:] / planes.std(),
         torch.stack([2 * planes[:, 0], planes[:, 0] / 2], dim=1) / planes.std(),
@@ -499,7 +319,7 @@ def render__starts_small_with_more_in_long_waves(student, draw):
 def render__gives_gradients_to_the_spectrum_alone(student, draw):
     """no weight of the model gets a gradient, and the pictures carry no graph"""
     basis = visualization_steps.colour_basis(draw.images(4))
-    touched, graph = student.run(weights_touched, student.render, basis)
+    touched, graph = student.run(probes.weights_touched, student.render, basis)
     expect(touched == 0, f"{touched} weights of the model have a gradient now.")
     expect(graph is False, "The pictures still ask for gradients: `detach` them.")
 
