@@ -1,4 +1,4 @@
-"""Checks of solutions/ch01_hooks/chapter.py, version 3f3e0b228bad.
+"""Checks of solutions/ch01_hooks/chapter.py, version d5dd4ca6a103.
 
 Written by `python -m mechinterp_course.authoring ch01_hooks`: edit the source instead.
 """
@@ -199,7 +199,7 @@ def head_outputs__agrees_with_the_reference(student, draw):
     for _ in range(3):
         z, W_O, n_heads = a_layer(draw)
         expected = attention.head_outputs(z, W_O, n_heads)
-        expect_close(student.head_outputs(z, W_O, n_heads), expected, "batch pos head d_model", atol=1e-5)
+        expect_close(student.head_outputs(z, W_O, n_heads), expected, "batch pos head d_model")
     z, W_O = draw.normal(2, 5, 24).double(), draw.normal(24, 24).double()
     expected = attention.head_outputs(z, W_O, 4)
     expect_close(student.head_outputs(z, W_O, 4), expected, "batch pos head d_model")
@@ -214,7 +214,7 @@ def head_outputs__sums_to_the_layer(student, draw):
     found = student.head_outputs(z, W_O, n_heads)
     fits = isinstance(found, Tensor) and found.shape == (len(z), 4, n_heads, 7)
     expect(fits, "The result is not a tensor [batch, pos, head, d_model].")
-    expect_close(found.sum(dim=2), z @ W_O, "batch pos d_model", atol=1e-4)
+    expect_close(found.sum(dim=2), z @ W_O, "batch pos d_model")
     expect_close(found[:, :, silent], torch.zeros_like(found[:, :, 0]), "batch pos d_model")
     loud = found.abs().sum(dim=(0, 1, 3)) > 0
     expect_equal(int(loud.sum()), n_heads - 1, what="heads that write something")
@@ -254,7 +254,7 @@ def attention_pattern__equals_a_models_own(student, draw):
     activations = hooks.cache_activations(model, paths, tokens)
     q, k = (activations[path].unflatten(-1, (model.cfg.n_heads, -1)) for path in paths[:2])
     found = student.attention_pattern(q, k)
-    expect_close(found, activations[paths[2]], "batch head query key", rtol=1e-4, atol=1e-5)
+    expect_close(found, activations[paths[2]], "batch head query key", rtol=1e-4)
 
 
 def class_direction__agrees_with_the_reference(student, draw):
@@ -276,9 +276,9 @@ def class_direction__obeys_its_laws(student, draw):
     direction = directions.class_direction(positive, negative)
     expect_close(student.class_direction(negative, positive), -direction, "feature")
     shifted = student.class_direction(3 * positive + 5, 3 * negative + 5)
-    expect_close(shifted, direction, "feature", atol=1e-4)
+    expect_close(shifted, direction, "feature")
     repeated = student.class_direction(torch.cat([positive] * 3), negative)
-    expect_close(repeated, direction, "feature", atol=1e-4)
+    expect_close(repeated, direction, "feature")
 
 
 def remove_direction__agrees_with_the_reference(student, draw):
@@ -299,8 +299,8 @@ def remove_direction__obeys_its_laws(student, draw):
     activation, direction = draw.normal(3, 6, 2, 4), 5 * draw.normal(6)
     dims = "batch channel row column"
     once = student.remove_direction(activation, direction, 1)
-    expect_close(once, directions.remove_direction(activation, direction, 1), dims, atol=1e-5)
-    expect_close(student.remove_direction(once, direction, 1), once, dims, atol=1e-5)
-    expect_close(student.remove_direction(activation, direction / -20, 1), once, dims, atol=1e-5)
+    expect_close(once, directions.remove_direction(activation, direction, 1), dims)
+    expect_close(student.remove_direction(once, direction, 1), once, dims)
+    expect_close(student.remove_direction(activation, direction / -20, 1), once, dims)
     hand = student.remove_direction(torch.tensor([[5.0, 10.0], [4.0, -3.0]]), torch.tensor([6.0, 8.0]), -1)
-    expect_close(hand, torch.tensor([[-1.6, 1.2], [4.0, -3.0]]), "row feature", atol=1e-5)
+    expect_close(hand, torch.tensor([[-1.6, 1.2], [4.0, -3.0]]), "row feature")

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch01_hooks", "version": "3f3e0b228bad", "source": "solutions/ch01_hooks/chapter.py"}
+#   mechinterp_course: {"chapter": "ch01_hooks", "version": "d5dd4ca6a103", "source": "solutions/ch01_hooks/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch01_hooks`, version `3f3e0b228bad`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
+*Chapter `ch01_hooks`, version `d5dd4ca6a103`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
 """
 
 # %% [markdown]
@@ -673,7 +673,7 @@ def check_agrees_with_the_reference(student, draw):
     for _ in range(3):
         z, W_O, n_heads = a_layer(draw)
         expected = attention.head_outputs(z, W_O, n_heads)
-        expect_close(student.head_outputs(z, W_O, n_heads), expected, "batch pos head d_model", atol=1e-5)
+        expect_close(student.head_outputs(z, W_O, n_heads), expected, "batch pos head d_model")
     z, W_O = draw.normal(2, 5, 24).double(), draw.normal(24, 24).double()
     expected = attention.head_outputs(z, W_O, 4)
     expect_close(student.head_outputs(z, W_O, 4), expected, "batch pos head d_model")
