@@ -1,4 +1,4 @@
-"""Checks of solutions/ch01_hooks/chapter.py, version d5dd4ca6a103.
+"""Checks of solutions/ch01_hooks/chapter.py, version bfe9a9613b5c.
 
 Written by `python -m mechinterp_course.authoring ch01_hooks`: edit the source instead.
 """
@@ -132,9 +132,11 @@ def cache_activations__takes_one_run(student, draw):
 
 
 def cache_activations__leaves_nothing(student, draw):
-    """its hooks are gone after each call, and somebody else's stay"""
+    """its hooks are gone after each call, also when the model raises, which is not hidden; somebody else's hooks stay"""
     seed, names = draw.seed(), ["twice", "first"]
+    raised, left = student.run(probes.on_failing, student.cache_activations, seed, names)
     after = student.run(probes.beside_others, student.cache_activations, seed, names)
+    expect_equal([raised, left], ["ValueError", 7], what="exceptions, and hooks left (seven are not yours)")
     expected = probes.beside_others(hooks.cache_activations, seed, names)
     expect_equal(list(after), list(expected), what="hooks left, and calls of somebody else's")
 

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch01_hooks", "version": "d5dd4ca6a103", "source": "solutions/ch01_hooks/chapter.py"}
+#   mechinterp_course: {"chapter": "ch01_hooks", "version": "bfe9a9613b5c", "source": "solutions/ch01_hooks/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch01_hooks`, version `d5dd4ca6a103`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
+*Chapter `ch01_hooks`, version `bfe9a9613b5c`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
 """
 
 # %% [markdown]
@@ -232,8 +232,7 @@ Now `bn1` says the truth. So does `layer4.1.bn2`, of which a hook without a copy
 the block adds its input to that tensor in place, and then applies the ReLU, so that the name `bn2` would have stood over the
 output of the whole block.
 
-(`relu` in the stem is one module that runs once. In a block, `layer1.0.relu` runs twice, after each of its batch norms;
-"the activation of `layer1.0.relu`" is two tensors, and you get the last.)
+(A block's `layer1.0.relu` runs twice, after each of its batch norms: its activation is two tensors, and you get the last.)
 
 ## Nothing left behind
 
@@ -938,9 +937,7 @@ r"""
 At `layer4` one direction of 512 goes, and most toys with a roof lose their names; the others keep theirs, and a direction drawn at
 random costs nothing. So at that place this direction carries what the rest of the model uses to tell these toys. One
 stage earlier the same recipe does nothing. Is there no roof in `layer3`? There is, or `layer4` could not have it. It is
-not *one* direction there, or not the one between the means.
-
-And try other parts before you believe in the recipe:
+not *one* direction there, or not the one between the means. And try other parts before you believe in the recipe:
 
 </details>
 """

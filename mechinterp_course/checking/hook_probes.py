@@ -51,9 +51,10 @@ def four_rows(seed: int) -> Rows:
 
 
 def hooks_on(model: nn.Module) -> int:
-    """Return how many hooks hang on a model's modules, of all kinds."""
+    """Return how many hooks hang on a model's modules, of all kinds, and on all modules there are."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+    everywhere = len(nn.modules.module._global_forward_hooks)
+    return everywhere + sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
 def on_winding(function: Callable, seed: int, name: object, *more: object) -> Found:
@@ -63,7 +64,7 @@ def on_winding(function: Callable, seed: int, name: object, *more: object) -> Fo
     return result, network.log
 
 
-def on_failing(function: Callable, seed: int, name: str, *more: object) -> Found:
+def on_failing(function: Callable, seed: int, name: object, *more: object) -> Found:
     """Return (what is raised on a network that fails, hooks left); each module has a hook already."""
     network = Winding(seed, fails=True)
     for module in network.modules():

@@ -185,8 +185,7 @@ r"""Now `bn1` says the truth. So does `layer4.1.bn2`, of which a hook without a 
 the block adds its input to that tensor in place, and then applies the ReLU, so that the name `bn2` would have stood over the
 output of the whole block.
 
-(`relu` in the stem is one module that runs once. In a block, `layer1.0.relu` runs twice, after each of its batch norms;
-"the activation of `layer1.0.relu`" is two tensors, and you get the last.)
+(A block's `layer1.0.relu` runs twice, after each of its batch norms: its activation is two tensors, and you get the last.)
 
 ## Nothing left behind
 
@@ -343,9 +342,11 @@ def check_takes_one_run(student, draw):
 
 # %% tags=["check", "hidden"] points=1
 def check_leaves_nothing(student, draw):
-    """its hooks are gone after each call, and somebody else's stay"""
+    """its hooks are gone after each call, also when the model raises, which is not hidden; somebody else's hooks stay"""
     seed, names = draw.seed(), ["twice", "first"]
+    raised, left = student.run(probes.on_failing, student.cache_activations, seed, names)
     after = student.run(probes.beside_others, student.cache_activations, seed, names)
+    expect_equal([raised, left], ["ValueError", 7], what="exceptions, and hooks left (seven are not yours)")
     expected = probes.beside_others(hooks.cache_activations, seed, names)
     expect_equal(list(after), list(expected), what="hooks left, and calls of somebody else's")
 
@@ -866,9 +867,7 @@ answer = outcomes[(kept > 0.5) + (kept >= 0.99)]
 r"""At `layer4` one direction of 512 goes, and most toys with a roof lose their names; the others keep theirs, and a direction drawn at
 random costs nothing. So at that place this direction carries what the rest of the model uses to tell these toys. One
 stage earlier the same recipe does nothing. Is there no roof in `layer3`? There is, or `layer4` could not have it. It is
-not *one* direction there, or not the one between the means.
-
-And try other parts before you believe in the recipe:"""
+not *one* direction there, or not the one between the means. And try other parts before you believe in the recipe:"""
 
 # %% tags=["demo"]
 by_kind = {kind: without(kind, "layer4") for kind in images.KINDS}

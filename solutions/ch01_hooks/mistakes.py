@@ -301,6 +301,23 @@ def cache_activations__hooks_left(model, names, inputs):
     return dict(found)
 
 
+def cache_activations__hooks_stay_when_the_model_raises(model, names, inputs):
+    """The hooks are removed after the run, but not in a `finally`, so that they stay when the model raises.
+
+    All is well until the first error.
+    """
+    found = {}
+
+    def keep(name):
+        return lambda module, inputs, output: found.update({name: output.clone()})
+
+    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    model(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
 def cache_activations__none_for_what_did_not_run(model, names, inputs):
     """A module that did not run is in the dictionary, with None, instead of being left out.
 
