@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "d39ca088e62f", "source": "solutions/ch14_what_heads_write/chapter.py"}
+#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "43a96e90c223", "source": "solutions/ch14_what_heads_write/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch14_what_heads_write`, version `d39ca088e62f`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
+*Chapter `ch14_what_heads_write`, version `43a96e90c223`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
 """
 
 # %% [markdown]
@@ -224,10 +224,23 @@ if __name__ == "__main__":
         return course_model.run_with_hooks(tokens, fwd_hooks=hooks)
 
 
+    def patterns_of(tokens: Tokens) -> Float[Tensor, "layer batch head query key"]:
+        """The attention patterns of all layers, from one run of the model."""
+        _, cache = course_model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_pattern"))
+        return torch.stack([cache["pattern", layer] for layer in range(cfg.n_layers)])
+
+
+    copies = token_world.repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
+    found = heads.find_induction_heads(course_model, copies)
+    same_layers = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
+    controls = [place for place in same_layers if place not in found][: len(found)]
     cycles, curves = {}, {}
     for period in range(2, 7):
         cycles[period] = tokens = cyclic_tokens(cfg.d_vocab, period, 20, batch=48, bos=bos, seed=period)
         curves[f"period {period}"] = probability_of_next(course_model(tokens), tokens)[:12].tolist()
+    patterns = {period: patterns_of(tokens) for period, tokens in cycles.items()}
+    on_copies = torch.stack([heads.induction_score(pattern, 20) for pattern in patterns_of(copies)])
+    strongest = divmod(on_copies.argmax().item(), cfg.n_heads)
     plots.plot_lines(curves, range(12), "tokens seen", "probability of the next token")
 
 # %% [markdown]
@@ -264,10 +277,6 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if without_induction_heads.answered():
-        copies = token_world.repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
-        found = heads.find_induction_heads(course_model, copies)
-        same_layers = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
-        controls = [place for place in same_layers if place not in found][: len(found)]
         print(f"mean probability of the right token, from the second token of the second round on\n{'':30}", end="")
         print(*(f"period {period}" for period in cycles))
         for removed, kind in (([], "zero"), (found, "zero"), (found, "mean"), (controls, "zero")):
@@ -326,15 +335,6 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if induction_score_on_cycles.answered():
-        def patterns_of(tokens: Tokens) -> Float[Tensor, "layer batch head query key"]:
-            """The attention patterns of all layers, from one run of the model."""
-            _, cache = course_model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_pattern"))
-            return torch.stack([cache["pattern", layer] for layer in range(cfg.n_layers)])
-
-
-        patterns = {period: patterns_of(tokens) for period, tokens in cycles.items()}
-        on_copies = torch.stack([heads.induction_score(pattern, 20) for pattern in patterns_of(copies)])
-        strongest = divmod(on_copies.argmax().item(), cfg.n_heads)
         print(f"induction score of {named([strongest])}: {on_copies[strongest]:.2f} on two copies of 20 tokens")
         on_cycles = [heads.induction_score(p[strongest[0]], n)[strongest[1]].item() for n, p in patterns.items()]
         print("on cycles of the periods 2 to 6:", *(f"{score:.2f}" for score in on_cycles))
@@ -782,10 +782,9 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if what_the_embedding_says.answered():
-        three_rounds = cycles[3][:, :10]
-        now, right = three_rounds[:, -1], cycles[3][:, 10]
+        now, right = cycles[3][:, 9], cycles[3][:, 10]
         depths = [*(f"below layer {layer}" for layer in range(cfg.n_layers)), "at the end"]
-        read = logit_lens(course_model, three_rounds).softmax(-1)
+        read = logit_lens(course_model, cycles[3][:, :10]).softmax(-1)
         print("mean probability of        the word itself   the next word   the likeliest word, first text")
         rows = torch.arange(len(now))
         for depth, chances in zip(depths, read, strict=True):
@@ -883,6 +882,7 @@ up.
 
 # %% tags=["demo"]
 if __name__ == "__main__":
+    three_rounds, right = cycles[3][:, :10], cycles[3][:, 10]
     _, cache = course_model.run_with_cache(three_rounds, names_filter="ln_final.hook_scale")
     direction = (course_model.W_U[:, right] - course_model.W_U[:, right.roll(1)]).T
     direction = direction / cache["ln_final.hook_scale"][:, -1]
@@ -982,6 +982,21 @@ def check_agrees_with_the_reference(student, draw):
 if __name__ == "__main__":
     run_check(check_agrees_with_the_reference)
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def copying_rates(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, "layer head"]:
+        """The share of some 400 words that each head of a model copies, by its weights."""
+        some = torch.arange(0, model.cfg.d_vocab, max(1, model.cfg.d_vocab // 400))
+        rates = torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
+        for place in torch.cartesian_prod(*map(torch.arange, rates.shape)).tolist():
+            ov = ov_circuit(model, tuple(place), some, through_mlp)
+            rates[*place] = (ov.argmax(dim=1) == torch.arange(len(some))).float().mean()
+        return rates
+
+
+    every_head = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
+    raw, through = (copying_rates(course_model, through_mlp) for through_mlp in (False, True))
+
 # %% [markdown]
 r"""
 The *copying rate* of a head is the share of words whose own logit is the largest of their row. (Wang et al. 2022 report
@@ -1008,18 +1023,6 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if heads_that_copy.answered():
-        def copying_rates(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, "layer head"]:
-            """The share of some 400 words that each head of a model copies, by its weights."""
-            some = torch.arange(0, model.cfg.d_vocab, max(1, model.cfg.d_vocab // 400))
-            rates = torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
-            for place in torch.cartesian_prod(*map(torch.arange, rates.shape)).tolist():
-                ov = ov_circuit(model, tuple(place), some, through_mlp)
-                rates[*place] = (ov.argmax(dim=1) == torch.arange(len(some))).float().mean()
-            return rates
-
-
-        every_head = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
-        raw, through = (copying_rates(course_model, through_mlp) for through_mlp in (False, True))
         large = {place for place in every_head if raw[place] > 0.5}
         more = "the induction heads, and another" if large > set(found) else "not the induction heads"
         answer = "the induction heads, and no other" if large == set(found) else more

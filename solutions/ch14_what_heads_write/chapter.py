@@ -211,10 +211,23 @@ def without(tokens: Tokens, removed: list[Head], kind: str = "zero") -> Tensor:
     return course_model.run_with_hooks(tokens, fwd_hooks=hooks)
 
 
+def patterns_of(tokens: Tokens) -> Float[Tensor, "layer batch head query key"]:
+    """The attention patterns of all layers, from one run of the model."""
+    _, cache = course_model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_pattern"))
+    return torch.stack([cache["pattern", layer] for layer in range(cfg.n_layers)])
+
+
+copies = token_world.repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
+found = heads.find_induction_heads(course_model, copies)
+same_layers = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
+controls = [place for place in same_layers if place not in found][: len(found)]
 cycles, curves = {}, {}
 for period in range(2, 7):
     cycles[period] = tokens = cyclic_tokens(cfg.d_vocab, period, 20, batch=48, bos=bos, seed=period)
     curves[f"period {period}"] = probability_of_next(course_model(tokens), tokens)[:12].tolist()
+patterns = {period: patterns_of(tokens) for period, tokens in cycles.items()}
+on_copies = torch.stack([heads.induction_score(pattern, 20) for pattern in patterns_of(copies)])
+strongest = divmod(on_copies.argmax().item(), cfg.n_heads)
 plots.plot_lines(curves, range(12), "tokens seen", "probability of the next token")
 
 # %% [markdown]
@@ -229,10 +242,6 @@ r"""Take all induction heads away at once, by zeros. How large is then, at perio
 of which the model was nearly sure? A period detector that works beside these heads would hardly notice."""
 
 # %% tags=["demo"]
-copies = token_world.repeated_tokens(cfg.d_vocab, length=20, batch=16, bos=bos, seed=3)
-found = heads.find_induction_heads(course_model, copies)
-same_layers = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
-controls = [place for place in same_layers if place not in found][: len(found)]
 print(f"mean probability of the right token, from the second token of the second round on\n{'':30}", end="")
 print(*(f"period {period}" for period in cycles))
 for removed, kind in (([], "zero"), (found, "zero"), (found, "mean"), (controls, "zero")):
@@ -264,15 +273,6 @@ cycles of period 2, over 20 tokens?"""
 
 
 # %% tags=["demo"]
-def patterns_of(tokens: Tokens) -> Float[Tensor, "layer batch head query key"]:
-    """The attention patterns of all layers, from one run of the model."""
-    _, cache = course_model.run_with_cache(tokens, names_filter=lambda name: name.endswith("hook_pattern"))
-    return torch.stack([cache["pattern", layer] for layer in range(cfg.n_layers)])
-
-
-patterns = {period: patterns_of(tokens) for period, tokens in cycles.items()}
-on_copies = torch.stack([heads.induction_score(pattern, 20) for pattern in patterns_of(copies)])
-strongest = divmod(on_copies.argmax().item(), cfg.n_heads)
 print(f"induction score of {named([strongest])}: {on_copies[strongest]:.2f} on two copies of 20 tokens")
 on_cycles = [heads.induction_score(p[strongest[0]], n)[strongest[1]].item() for n, p in patterns.items()]
 print("on cycles of the periods 2 to 6:", *(f"{score:.2f}" for score in on_cycles))
@@ -691,10 +691,9 @@ def check_begins_with_the_embedding_and_ends_with_the_model(student, draw):
 r"""Take cycles of period 3, after three rounds. What will the first entry say, the embedding alone, read as logits?"""
 
 # %% tags=["demo"]
-three_rounds = cycles[3][:, :10]
-now, right = three_rounds[:, -1], cycles[3][:, 10]
+now, right = cycles[3][:, 9], cycles[3][:, 10]
 depths = [*(f"below layer {layer}" for layer in range(cfg.n_layers)), "at the end"]
-read = logit_lens(course_model, three_rounds).softmax(-1)
+read = logit_lens(course_model, cycles[3][:, :10]).softmax(-1)
 print("mean probability of        the word itself   the next word   the likeliest word, first text")
 rows = torch.arange(len(now))
 for depth, chances in zip(depths, read, strict=True):
@@ -786,6 +785,7 @@ by the size of the whole stream. Hold that number at what it was in this run; th
 up."""
 
 # %% tags=["demo"]
+three_rounds, right = cycles[3][:, :10], cycles[3][:, 10]
 _, cache = course_model.run_with_cache(three_rounds, names_filter="ln_final.hook_scale")
 direction = (course_model.W_U[:, right] - course_model.W_U[:, right.roll(1)]).T
 direction = direction / cache["ln_final.hook_scale"][:, -1]
@@ -896,12 +896,6 @@ def check_reads_and_writes_where_the_weights_say(student, draw):
     expect_close(found, expected, dims="source destination")
 
 
-# %% [markdown] tags=["predict"] name="heads_that_copy" choices=["the induction heads, and no other", "the induction heads, and another", "not the induction heads"]
-r"""The *copying rate* of a head is the share of words whose own logit is the largest of their row. (Wang et al. 2022 report
-it, with the five largest, for name movers.) Compute it for all heads from the embedding alone: which heads copy more than a
-half?"""
-
-
 # %% tags=["demo"]
 def copying_rates(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, "layer head"]:
     """The share of some 400 words that each head of a model copies, by its weights."""
@@ -915,6 +909,13 @@ def copying_rates(model: TransformerBridge, through_mlp: bool) -> Float[Tensor, 
 
 every_head = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
 raw, through = (copying_rates(course_model, through_mlp) for through_mlp in (False, True))
+
+# %% [markdown] tags=["predict"] name="heads_that_copy" choices=["the induction heads, and no other", "the induction heads, and another", "not the induction heads"]
+r"""The *copying rate* of a head is the share of words whose own logit is the largest of their row. (Wang et al. 2022 report
+it, with the five largest, for name movers.) Compute it for all heads from the embedding alone: which heads copy more than a
+half?"""
+
+# %% tags=["demo"]
 large = {place for place in every_head if raw[place] > 0.5}
 more = "the induction heads, and another" if large > set(found) else "not the induction heads"
 answer = "the induction heads, and no other" if large == set(found) else more
