@@ -1,4 +1,4 @@
-"""Checks of solutions/ch13_circuit_evidence/chapter.py, version ec716cf67bc1.
+"""Checks of solutions/ch13_circuit_evidence/chapter.py, version f1e8249325c0.
 
 Written by `python -m mechinterp_course.authoring ch13_circuit_evidence`: edit the source instead.
 """
@@ -21,7 +21,7 @@ Tokens = Int[Tensor, "batch pos"]
 Logits = Float[Tensor, "batch pos d_vocab"]
 Words = Int[Tensor, " batch"]
 Head = tuple[int, int]  # (layer, head)
-LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how results are compared: by axes, up to rounding
+LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 
 
 def prompts(draw, model, batch=3, longest=3):

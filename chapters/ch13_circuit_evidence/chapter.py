@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "ec716cf67bc1", "source": "solutions/ch13_circuit_evidence/chapter.py"}
+#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "f1e8249325c0", "source": "solutions/ch13_circuit_evidence/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch13_circuit_evidence`, version `ec716cf67bc1`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
+*Chapter `ch13_circuit_evidence`, version `f1e8249325c0`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
 """
 
 # %% [markdown]
@@ -54,7 +54,7 @@ Tokens = Int[Tensor, "batch pos"]
 Logits = Float[Tensor, "batch pos d_vocab"]
 Words = Int[Tensor, " batch"]
 Head = tuple[int, int]  # (layer, head)
-LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how results are compared: by axes, up to rounding
+LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 
 # %% tags=["demo"]
 if __name__ == "__main__":

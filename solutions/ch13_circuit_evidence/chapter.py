@@ -36,7 +36,7 @@ Tokens = Int[Tensor, "batch pos"]
 Logits = Float[Tensor, "batch pos d_vocab"]
 Words = Int[Tensor, " batch"]
 Head = tuple[int, int]  # (layer, head)
-LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how results are compared: by axes, up to rounding
+LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 
 
 # %% tags=["demo"]
