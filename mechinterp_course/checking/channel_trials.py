@@ -126,3 +126,19 @@ def expect_values(found, *shape):
     """Pass if a value is a tensor of float32 of that shape, so that laws can be tried on it."""
     right = type(found) is Tensor and found.shape == shape and found.dtype == torch.float32
     expect(right, f"Expected a tensor of float32 of shape {' × '.join(map(str, shape))}.")
+
+
+def arguments_after(function, *arguments):
+    """The arguments, as a call of `function` leaves them."""
+    function(*arguments)
+    return list(arguments)
+
+
+def expect_untouched(student, function, *arguments):
+    """Pass if a call of the student's function leaves the tensors that it is given as they were."""
+    left = student.run(arguments_after, function, *arguments)
+    same = len(left) == len(arguments) and all(
+        type(a) is Tensor and a.shape == b.shape and torch.equal(a, b)
+        for a, b in zip(left, arguments, strict=True)
+    )
+    expect(same, "The call changes what it was given in place: work on copies (`clone`).")

@@ -64,7 +64,7 @@ def selectivity__difference_of_means(values, shows):
     Values are not between 0 and 1.
     """
     having, lacking = _both(values, shows)
-    spread = (0.5 * (having.var(0) + lacking.var(0))).sqrt().clamp(min=1e-6)
+    spread = torch.cat([having - having.mean(0), lacking - lacking.mean(0)]).std(0).clamp(min=1e-6)
     return (having.mean(0) - lacking.mean(0)) / spread
 
 
