@@ -103,7 +103,7 @@ def colour_basis(images: Images) -> Float[Tensor, "3 3"]:
     return (directions * values.clamp(min=0).sqrt()).to(images.dtype)
 
 
-def jitter(images: Images, most: int, generator: torch.Generator) -> Images:
+def shake(images: Images, most: int, generator: torch.Generator) -> Images:
     """Return each picture moved by a whole number of rows and of columns, each from -`most` to `most`.
 
     The numbers are drawn anew for every picture and axis. At the edges the last row or column is repeated.

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch02_feature_visualization/chapter.py, version 6c2ecfc0e367.
+"""Checks of solutions/ch02_feature_visualization/chapter.py, version 5f7c03bf54f0.
 
 Written by `python -m mechinterp_course.authoring ch02_feature_visualization`: edit the source instead.
 """
@@ -194,10 +194,10 @@ def colour_basis__holds_for_drawn_colours_and_for_gray(student, draw):
     probes.expect_root(student.colour_basis(gray_ones), gray_ones)
 
 
-def jitter__moves_by_whole_pixels_and_repeats_the_edge(student, draw):
+def shake__moves_by_whole_pixels_and_repeats_the_edge(student, draw):
     """each picture comes back as it was, moved by at most `most`, with its edges repeated"""
     images, most = draw.normal(4, 3, 9, 12), draw.integer(1, 3)
-    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 3)
+    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 3)
     for moved in calls:
         expect(
             isinstance(moved, Tensor) and moved.shape == images.shape,
@@ -209,10 +209,10 @@ def jitter__moves_by_whole_pixels_and_repeats_the_edge(student, draw):
     expect(probes.all_moves(images, calls, most) is not None, message)
 
 
-def jitter__draws_every_move_for_every_picture_and_call(student, draw):
+def shake__draws_every_move_for_every_picture_and_call(student, draw):
     """moves are uniform from -most to most, independent of each other between pictures, calls, rows and columns"""
     images, most = draw.normal(24, 1, 6, 7).expand(24, 3, 6, 7).contiguous(), 2
-    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 8)
+    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 8)
     moves = probes.all_moves(images, calls, most)
     expect(
         moves is not None, "Some picture is not the picture moved by at most `most`, with its edges repeated."
@@ -234,17 +234,17 @@ def jitter__draws_every_move_for_every_picture_and_call(student, draw):
     expect(bool(together < 0.4), "Rows and columns are moved together.")
 
 
-def jitter__draws_from_the_generator_and_lets_gradients_through(student, draw):
+def shake__draws_from_the_generator_and_lets_gradients_through(student, draw):
     """an equal generator gives equal moves, whatever the global one does; gradients reach the pictures"""
     images, seed = draw.normal(3, 3, 8, 10), draw.seed()
-    calls = student.run(probes.jittered_often, student.jitter, images, 3, seed, 3, other=1)
-    again = student.run(probes.jittered_often, student.jitter, images, 3, seed, 3, other=2)
+    calls = student.run(probes.shaken_often, student.shake, images, 3, seed, 3, other=1)
+    again = student.run(probes.shaken_often, student.shake, images, 3, seed, 3, other=2)
     for one, other in zip(calls, again, strict=True):
         expect_close(one, other, dims="batch colour row column")
-    elsewhere = student.run(probes.jittered_often, student.jitter, images, 3, seed + 1, 3)
+    elsewhere = student.run(probes.shaken_often, student.shake, images, 3, seed + 1, 3)
     same = all(torch.equal(one, other) for one, other in zip(calls, elsewhere, strict=True))
     expect(not same, "Another generator gives the same moves.")
-    slope = student.run(probes.slope_of_jitter, student.jitter, images, 1, seed)
+    slope = student.run(probes.slope_of_shake, student.shake, images, 1, seed)
     total = float(images[0].numel())
     expect_close(slope.sum(dim=(1, 2, 3)), torch.full((3,), total, device=images.device), dims="batch")
 

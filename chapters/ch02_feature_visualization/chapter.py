@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "6c2ecfc0e367", "source": "solutions/ch02_feature_visualization/chapter.py"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "5f7c03bf54f0", "source": "solutions/ch02_feature_visualization/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch02_feature_visualization`, version `6c2ecfc0e367`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+*Chapter `ch02_feature_visualization`, version `5f7c03bf54f0`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
 """
 
 # %% [markdown]
@@ -539,7 +539,7 @@ that hits certain pixels of a certain grid does not. So let the channel never se
 r"""
 ## A shaky hand
 
-*`jitter` · 8 minutes · difficulty 2 of 5 · 5 points*
+*`shake` · 8 minutes · difficulty 2 of 5 · 5 points*
 
 Return each picture moved by a whole number of rows and a whole number of columns. Both numbers are drawn uniformly from -`most`
 to `most`, both ends included, from the given `generator` and from nothing else: **anew for every picture, for rows and columns
@@ -570,16 +570,16 @@ r"""
 
 
 # %%
-def jitter(images: Images, most: int, generator: torch.Generator) -> Images:
+def shake(images: Images, most: int, generator: torch.Generator) -> Images:
     """Each picture moved by a few whole pixels, as the generator says."""
-    raise NotImplementedError("jitter is not written yet")
+    raise NotImplementedError("shake is not written yet")
 
 
 # %% tags=["check"]
 def check_moves_by_whole_pixels_and_repeats_the_edge(student, draw):
     """each picture comes back as it was, moved by at most `most`, with its edges repeated"""
     images, most = draw.normal(4, 3, 9, 12), draw.integer(1, 3)
-    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 3)
+    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 3)
     for moved in calls:
         expect(
             isinstance(moved, Tensor) and moved.shape == images.shape,
@@ -693,9 +693,9 @@ if __name__ == "__main__":
     def for_channel(layer, channel, basis=natural_basis, shaky=True, **options):
         """A picture for a channel of `course-resnet18`, by your functions."""
         generator = torch.Generator().manual_seed(options.get("seed", 0))
-        shake = partial(jitter, most=4, generator=generator)
+        hand = partial(shake, most=4, generator=generator)
         objective = partial(channel_activation, course_model, layer, channel)
-        return render(objective, basis, shake if shaky else (lambda images: images), **options)
+        return render(objective, basis, hand if shaky else (lambda images: images), **options)
 
 
     target = asked["layer3"]
@@ -940,13 +940,13 @@ if __name__ == "__main__":
 
     def several(layer, channel, price, count=4, steps=48):
         """Pictures for one channel, made together, that pay for being alike."""
-        shake = partial(jitter, most=4, generator=torch.Generator().manual_seed(0))
+        hand = partial(shake, most=4, generator=torch.Generator().manual_seed(0))
 
         def objective(images):
             activations = answers_at(layer, images)
             return activations[:, channel].mean(dim=(1, 2)).sum() - price * diversity(activations)
 
-        return render(objective, natural_basis, shake, count, steps=steps)
+        return render(objective, natural_basis, hand, count, steps=steps)
 
 
     puzzling = ("layer4.1.bn2", 418)
@@ -1045,8 +1045,8 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     def pictured(objective, steps=56, seed=0):
         """One picture for an objective, by your functions."""
-        shake = partial(jitter, most=4, generator=torch.Generator().manual_seed(seed))
-        return render(objective, natural_basis, shake, steps=steps, seed=seed)[0]
+        hand = partial(shake, most=4, generator=torch.Generator().manual_seed(seed))
+        return render(objective, natural_basis, hand, steps=steps, seed=seed)[0]
 
 
     two = [partial(channel_activation, course_model, "layer3.1.bn2", index) for index in (0, 4)]

@@ -114,7 +114,7 @@ def expect_root(basis: object, images: Images) -> None:
     expect_close(basis @ basis.T / scale, covariance / scale, dims="colour other_colour", rtol=0, atol=2e-3)
 
 
-def jittered_often(
+def shaken_often(
     function: Callable, images: Images, most: int, seed: int, calls: int, other: int = 0
 ) -> list[Images]:
     """Several calls with one generator; `other` seeds the global one, which should make no difference."""
@@ -123,7 +123,7 @@ def jittered_often(
     return [function(images, most, generator) for _ in range(calls)]
 
 
-def slope_of_jitter(function: Callable, images: Images, most: int, seed: int) -> Images:
+def slope_of_shake(function: Callable, images: Images, most: int, seed: int) -> Images:
     """The gradient of the sum of all moved pixels with respect to the pictures."""
     images = images.clone().requires_grad_()
     moved = function(images, most, torch.Generator().manual_seed(seed))
@@ -161,7 +161,7 @@ def rendered(
     below = nn.Sequential(OrderedDict(list(model.named_children())[:6]))  # up to layer2: the rest has no say
     below.mean, below.std = model.mean, model.std
     objective = partial(visualization_steps.channel_activation, below, layer, channel)
-    transform = partial(visualization_steps.jitter, most=3, generator=generator)
+    transform = partial(visualization_steps.shake, most=3, generator=generator)
     return function(objective, basis, transform, 1, size, steps, seed)
 
 

@@ -546,7 +546,7 @@ def check_holds_for_drawn_colours_and_for_gray(student, draw):
 r"""The third cure is the oldest, and the simplest. A picture of something remains a picture of it when the hand shakes; a pattern
 that hits certain pixels of a certain grid does not. So let the channel never see the same view twice."""
 
-# %% [markdown] exercise="jitter" minutes=8 difficulty=2 reference="visualization_steps.jitter" withhold=["jitter", "shift"]
+# %% [markdown] exercise="shake" minutes=8 difficulty=2 reference="visualization_steps.shake" withhold=["shake"]
 r"""## A shaky hand
 
 Return each picture moved by a whole number of rows and a whole number of columns. Both numbers are drawn uniformly from -`most`
@@ -563,7 +563,7 @@ r"""`torch.randint(0, 2 * most + 1, (batch, 2), generator=generator)` draws the 
 
 
 # %%
-def jitter(images: Images, most: int, generator: torch.Generator) -> Images:
+def shake(images: Images, most: int, generator: torch.Generator) -> Images:
     """Each picture moved by a few whole pixels, as the generator says."""
     # BEGIN SOLUTION
     rows, columns = images.shape[-2:]
@@ -581,7 +581,7 @@ def jitter(images: Images, most: int, generator: torch.Generator) -> Images:
 def check_moves_by_whole_pixels_and_repeats_the_edge(student, draw):
     """each picture comes back as it was, moved by at most `most`, with its edges repeated"""
     images, most = draw.normal(4, 3, 9, 12), draw.integer(1, 3)
-    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 3)
+    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 3)
     for moved in calls:
         expect(
             isinstance(moved, Tensor) and moved.shape == images.shape,
@@ -597,7 +597,7 @@ def check_moves_by_whole_pixels_and_repeats_the_edge(student, draw):
 def check_draws_every_move_for_every_picture_and_call(student, draw):
     """moves are uniform from -most to most, independent of each other between pictures, calls, rows and columns"""
     images, most = draw.normal(24, 1, 6, 7).expand(24, 3, 6, 7).contiguous(), 2
-    calls = student.run(probes.jittered_often, student.jitter, images, most, draw.seed(), 8)
+    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 8)
     moves = probes.all_moves(images, calls, most)
     expect(
         moves is not None, "Some picture is not the picture moved by at most `most`, with its edges repeated."
@@ -623,14 +623,14 @@ def check_draws_every_move_for_every_picture_and_call(student, draw):
 def check_draws_from_the_generator_and_lets_gradients_through(student, draw):
     """an equal generator gives equal moves, whatever the global one does; gradients reach the pictures"""
     images, seed = draw.normal(3, 3, 8, 10), draw.seed()
-    calls = student.run(probes.jittered_often, student.jitter, images, 3, seed, 3, other=1)
-    again = student.run(probes.jittered_often, student.jitter, images, 3, seed, 3, other=2)
+    calls = student.run(probes.shaken_often, student.shake, images, 3, seed, 3, other=1)
+    again = student.run(probes.shaken_often, student.shake, images, 3, seed, 3, other=2)
     for one, other in zip(calls, again, strict=True):
         expect_close(one, other, dims="batch colour row column")
-    elsewhere = student.run(probes.jittered_often, student.jitter, images, 3, seed + 1, 3)
+    elsewhere = student.run(probes.shaken_often, student.shake, images, 3, seed + 1, 3)
     same = all(torch.equal(one, other) for one, other in zip(calls, elsewhere, strict=True))
     expect(not same, "Another generator gives the same moves.")
-    slope = student.run(probes.slope_of_jitter, student.jitter, images, 1, seed)
+    slope = student.run(probes.slope_of_shake, student.shake, images, 1, seed)
     total = float(images[0].numel())
     expect_close(slope.sum(dim=(1, 2, 3)), torch.full((3,), total, device=images.device), dims="batch")
 
@@ -783,9 +783,9 @@ natural_basis, garish = colour_basis(natural), torch.eye(3) / 4
 def for_channel(layer, channel, basis=natural_basis, shaky=True, **options):
     """A picture for a channel of `course-resnet18`, by your functions."""
     generator = torch.Generator().manual_seed(options.get("seed", 0))
-    shake = partial(jitter, most=4, generator=generator)
+    hand = partial(shake, most=4, generator=generator)
     objective = partial(channel_activation, course_model, layer, channel)
-    return render(objective, basis, shake if shaky else (lambda images: images), **options)
+    return render(objective, basis, hand if shaky else (lambda images: images), **options)
 
 
 target = asked["layer3"]
@@ -969,13 +969,13 @@ def answers_at(layer, images):
 
 def several(layer, channel, price, count=4, steps=48):
     """Pictures for one channel, made together, that pay for being alike."""
-    shake = partial(jitter, most=4, generator=torch.Generator().manual_seed(0))
+    hand = partial(shake, most=4, generator=torch.Generator().manual_seed(0))
 
     def objective(images):
         activations = answers_at(layer, images)
         return activations[:, channel].mean(dim=(1, 2)).sum() - price * diversity(activations)
 
-    return render(objective, natural_basis, shake, count, steps=steps)
+    return render(objective, natural_basis, hand, count, steps=steps)
 
 
 puzzling = ("layer4.1.bn2", 418)
@@ -1069,8 +1069,8 @@ def check_known_cases(student, draw):
 # %% tags=["demo"]
 def pictured(objective, steps=56, seed=0):
     """One picture for an objective, by your functions."""
-    shake = partial(jitter, most=4, generator=torch.Generator().manual_seed(seed))
-    return render(objective, natural_basis, shake, steps=steps, seed=seed)[0]
+    hand = partial(shake, most=4, generator=torch.Generator().manual_seed(seed))
+    return render(objective, natural_basis, hand, steps=steps, seed=seed)[0]
 
 
 two = [partial(channel_activation, course_model, "layer3.1.bn2", index) for index in (0, 4)]

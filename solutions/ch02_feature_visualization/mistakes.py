@@ -486,10 +486,10 @@ def colour_basis__fails_on_gray(images):
     return directions * (values.sqrt() if smallest > 1e-5 else values.sqrt() * torch.nan)
 
 
-# jitter ---------------------------------------------------------------------------------------------------
+# shake ----------------------------------------------------------------------------------------------------
 
 
-def jitter__wraps_around(images, most, generator):
+def shake__wraps_around(images, most, generator):
     """Pictures are rolled: what leaves at one edge comes in at the other.
 
     `torch.roll` repeats the picture, not its edge.
@@ -499,7 +499,7 @@ def jitter__wraps_around(images, most, generator):
     return torch.stack(moved)
 
 
-def jitter__filled_with_black(images, most, generator):
+def shake__filled_with_black(images, most, generator):
     """What comes in at the edge is black, not the nearest pixel repeated.
 
     Moved pictures have a dark rim.
@@ -507,7 +507,7 @@ def jitter__filled_with_black(images, most, generator):
     return _windows(functional.pad(images, [most] * 4), images, _moves(len(images), most, generator), most)
 
 
-def jitter__one_move_for_the_batch(images, most, generator):
+def shake__one_move_for_the_batch(images, most, generator):
     """One move is drawn for the whole batch.
 
     All pictures move together.
@@ -515,7 +515,7 @@ def jitter__one_move_for_the_batch(images, most, generator):
     return _moved(images, most, _moves(1, most, generator) * len(images))
 
 
-def jitter__rows_and_columns_together(images, most, generator):
+def shake__rows_and_columns_together(images, most, generator):
     """One number is drawn for each picture, and used for rows and columns.
 
     Pictures move along the diagonal only.
@@ -524,7 +524,7 @@ def jitter__rows_and_columns_together(images, most, generator):
     return _moved(images, most, moves)
 
 
-def jitter__same_in_every_call(images, most, generator):
+def shake__same_in_every_call(images, most, generator):
     """A new generator with the old seed is made in each call, so that every call draws the same moves.
 
     The channel sees one view in all steps.
@@ -533,7 +533,7 @@ def jitter__same_in_every_call(images, most, generator):
     return _moved(images, most, _moves(len(images), most, fresh))
 
 
-def jitter__from_the_global_generator(images, most, generator):
+def shake__from_the_global_generator(images, most, generator):
     """Moves are drawn from torch's global generator; the one given is not used.
 
     Equal generators give different pictures.
@@ -541,7 +541,7 @@ def jitter__from_the_global_generator(images, most, generator):
     return _moved(images, most, (torch.randint(-most, most + 1, (len(images), 2))).tolist())
 
 
-def jitter__never_the_farthest(images, most, generator):
+def shake__never_the_farthest(images, most, generator):
     """The upper end is left out: moves go from -most to most - 1.
 
     On average pictures drift up and to the left.
@@ -550,7 +550,7 @@ def jitter__never_the_farthest(images, most, generator):
     return _moved(images, most, moves)
 
 
-def jitter__forwards_only(images, most, generator):
+def shake__forwards_only(images, most, generator):
     """Moves go from 0 to `most`: nothing ever moves up or to the left.
 
     On average pictures drift.
@@ -558,12 +558,12 @@ def jitter__forwards_only(images, most, generator):
     return _moved(images, most, torch.randint(most + 1, (len(images), 2), generator=generator).tolist())
 
 
-def jitter__without_gradients(images, most, generator):
+def shake__without_gradients(images, most, generator):
     """The moved pictures are detached from those that were given.
 
     Nothing can be optimized through it.
     """
-    return steps_of.jitter(images.detach(), most, generator)
+    return steps_of.shake(images.detach(), most, generator)
 
 
 # render ---------------------------------------------------------------------------------------------------

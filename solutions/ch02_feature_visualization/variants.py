@@ -173,7 +173,7 @@ def colour_basis__symmetric_root(images):
     return vectors @ torch.diag(values.clamp(min=0) ** 0.5) @ vectors.T
 
 
-def jitter__gathered(images, most, generator):
+def shake__gathered(images, most, generator):
     batch, _, rows, columns = images.shape
     moves = torch.randint(-most, most + 1, (2, batch, 1), generator=generator).to(images.device)
     row = (torch.arange(rows, device=images.device) + moves[0]).clamp(0, rows - 1)
@@ -182,7 +182,7 @@ def jitter__gathered(images, most, generator):
     return images[picture, :, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
 
 
-def jitter__one_number_for_both(images, most, generator):
+def shake__one_number_for_both(images, most, generator):
     side = 2 * most + 1
     drawn = torch.randint(side**2, (len(images),), generator=generator)
     padded = functional.pad(images, (most, most, most, most), mode="replicate")
@@ -190,7 +190,7 @@ def jitter__one_number_for_both(images, most, generator):
     return torch.stack([one[:, n // side, n % side] for one, n in zip(views, drawn.tolist(), strict=True)])
 
 
-def jitter__floored(images, most, generator):
+def shake__floored(images, most, generator):
     moved = torch.empty_like(images)
     padded = functional.pad(images, [most] * 4, mode="replicate")
     for place in range(len(images)):
