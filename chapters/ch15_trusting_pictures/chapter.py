@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "e6c432750ae8", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "e1a3faf5d46a", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `e6c432750ae8`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `e1a3faf5d46a`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]
@@ -446,7 +446,7 @@ if __name__ == "__main__":
             print(f"{name:20}", *(f"{value:6.2f}" for value in values))
         gain = [a - b for a, b in zip(curves["textures, trained"], curves["textures, untrained"], strict=True)]
         answer = layers[gain.index(max(gain))]
-        plots.plot_lines(curves, range(1, 5), "layer", "variance explained")
+        plots.plot_lines(curves, layers, "", "variance explained")
         where_textures_peak.compare(answer)
 
 # %% [markdown]
@@ -690,8 +690,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-That is proof of dependence: on each part without the other, and not on any third thing that goes. It is no proof of what the
-channel is *for*, nor that these are the only two. And four pictures from four starts tell you less than you would hope: look how
+That is proof of dependence: on each part without the other, and not on the control. It is no proof of what the channel is
+*for*, nor that these are the only two: of twelve kinds, four were tried. And four pictures from four starts tell you less than you would hope: look how
 much they resemble each other.
 
 Be honest about this network too. It was **made** like this: while it learned, one channel in ten of these layers was asked to

@@ -369,7 +369,7 @@ for name, values in curves.items():
     print(f"{name:20}", *(f"{value:6.2f}" for value in values))
 gain = [a - b for a, b in zip(curves["textures, trained"], curves["textures, untrained"], strict=True)]
 answer = layers[gain.index(max(gain))]
-plots.plot_lines(curves, range(1, 5), "layer", "variance explained")
+plots.plot_lines(curves, layers, "", "variance explained")
 
 # %% [markdown]
 r"""Parts rise, in `layer3` and `layer4`, far above what random weights do. That part of the story stands. The textures don't:
@@ -599,8 +599,8 @@ evidence_plots.plot_pictures(
 )
 
 # %% [markdown]
-r"""That is proof of dependence: on each part without the other, and not on any third thing that goes. It is no proof of what the
-channel is *for*, nor that these are the only two. And four pictures from four starts tell you less than you would hope: look how
+r"""That is proof of dependence: on each part without the other, and not on the control. It is no proof of what the channel is
+*for*, nor that these are the only two: of twelve kinds, four were tried. And four pictures from four starts tell you less than you would hope: look how
 much they resemble each other.
 
 Be honest about this network too. It was **made** like this: while it learned, one channel in ten of these layers was asked to
