@@ -1,4 +1,4 @@
-"""Checks of solutions/ch14_what_heads_write/chapter.py, version 43a96e90c223.
+"""Checks of solutions/ch14_what_heads_write/chapter.py, version 14f997543b09.
 
 Written by `python -m mechinterp_course.authoring ch14_what_heads_write`: edit the source instead.
 """

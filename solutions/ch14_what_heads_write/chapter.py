@@ -362,9 +362,9 @@ plots.plot_by_head(completion[2], "attention", "pattern-completion score, period
 r"""Now the induction heads score about 0.9 at all periods. With several right places, they look at several. A score that was
 right for one kind of text was wrong for another, although nothing about the head has changed.
 
-And at period 2, one head beats them that is no induction head at all. In `A B A B`, the token that comes next is the one that
-stands *one place back*. A previous-token head looks at the right place, for the wrong reason. This is why one text is not
-enough: at period 3 it is gone. (Period 1 is no test at all. In `A A A A` every place is right.)
+And at period 2, one head scores as much that is no induction head at all. In `A B A B`, the token that comes next is the one
+that stands *one place back*. A previous-token head looks at the right place, for the wrong reason. This is why one text is
+not enough: at period 3 it is gone. (Period 1 is no test at all. In `A A A A` every place is right.)
 
 The other reason for distrust is the scale. In a cycle of period p, one place in p is right, so that a head that looks
 everywhere alike scores about 1/p, as the lower lines of the table nearly do. A score needs its chance level beside it.
@@ -473,9 +473,9 @@ outcomes = ["below 0.2", "from 0.2 to 0.8", "above 0.8, as without the intruder"
 answer = outcomes[(after > 0.2) + (after > 0.8)]
 
 # %% [markdown]
-r"""After the intruder the model is lost for one word, and then goes on at once, since that word it knows. Nothing in it had
-counted to five, as induction predicts and the other theory does not. One could object that a careful period detector may well
-lose its trust when a period is broken. So take texts whose period is *never* broken."""
+r"""Nobody could expect the intruder. But after it the model is lost for a word more, and goes on as soon as it hears one that
+it knows. Nothing in it had counted to five. One could object that a careful period detector may well lose its trust when a
+period is broken. So take texts whose period is *never* broken."""
 
 # %% [markdown] exercise="refute_period_detector" minutes=20 difficulty=4 reference="periodicity.refute_period_detector" withhold=["_candidates"]
 r"""## Refute the period detector
@@ -604,9 +604,9 @@ for name, last in {"… C A": [2, 0], "… B A": [1, 0]}.items():
 # %% [markdown]
 r"""Early, the model gives B more than C *whosever turn it is*: the word that came first. Late, the turn begins to tell, a
 little. No theory of single words predicts that. Has it begun to count after all? The last lines say no: where there is no
-period, the word *before* A makes the same difference, and a larger one. So this induction reads a little of two words, and
-the theory of shares, which says a half each, is too tidy. It need not be exact to win against a wrong one; but look at what
-it leaves over.
+period, the word *before* A makes the same difference, and a larger one. (Does the model match two words, or avoid the one
+just said? This does not tell.) The theory of shares, a half each, is too tidy. It need not be exact to win against a wrong
+one.
 
 Is a period detector beyond any model? No. `course-positional`, the impostor of the chapter before, goes by position: it was
 made on copies of 16 tokens, and looks 15 places back. On texts of period 16 it must pass the very test that `course-gpt2`
@@ -707,9 +707,9 @@ answer = sure[0] if sure else "nothing in particular"
 r"""At the bottom the stream says the word that stands there: it *is* that word. For two layers it forgets that and says
 nothing that we could read; then, within layer 2, the answer is there, and the last layer hardly changes it.
 
-The layers below were not idle: without the note of the previous-token head, in layer 0, there is no answer at all. But the
-lens hears only what is written **in the language of the unembedding**, and a note that a later head will read by its keys is
-not. So an early answer in the lens is evidence that it was known early; silence is evidence of nothing.
+The layers below were not idle: without the previous-token head, in layer 0, hardly any copying is left. But the lens hears
+only what is written **in the language of the unembedding**, and a note that a later head will read by its keys is not. So an
+early answer in the lens is evidence that it was known early; silence is evidence of nothing.
 
 ## The stream is a sum
 
