@@ -198,6 +198,7 @@ def patch_head_input__runs_swapped(model, clean, corrupted, layer, head, part):
 
     Patching an input that does nothing gives the clean logits.
     """
+    _expect_part(part)
     return _patched_input(model, corrupted, clean, layer, part, _index(part, head))
 
 
@@ -206,6 +207,7 @@ def patch_head_input__all_heads(model, clean, corrupted, layer, head, part):
 
     The head's number makes no difference.
     """
+    _expect_part(part)
     return _patched_input(model, clean, corrupted, layer, part, (slice(None),))
 
 
@@ -214,6 +216,7 @@ def patch_head_input__pattern_axes_swapped(model, clean, corrupted, layer, head,
 
     With "pattern", only the position with the head's number is patched; it is right for the other parts.
     """
+    _expect_part(part)
     return _patched_input(model, clean, corrupted, layer, part, (slice(None), slice(None), head))
 
 
@@ -222,6 +225,7 @@ def patch_head_input__q_and_k_exchanged(model, clean, corrupted, layer, head, pa
 
     What keys restore is reported of the query.
     """
+    _expect_part(part)
     other = {"q": "k", "k": "q"}.get(part, part)
     return _patched_input(model, clean, corrupted, layer, other, _index(other, head))
 
@@ -240,6 +244,7 @@ def patch_head_input__last_position_only(model, clean, corrupted, layer, head, p
 
     Keys and values of earlier places, which is where a head reads, stay corrupted.
     """
+    _expect_part(part)
     index = (slice(None), head, -1) if part == "pattern" else (slice(None), -1, head)
     return _patched_input(model, clean, corrupted, layer, part, index)
 
@@ -249,6 +254,7 @@ def patch_head_input__pattern_from_scores(model, clean, corrupted, layer, head, 
 
     The rows of what is put in don't add up to one; it is right for the other parts.
     """
+    _expect_part(part)
     if part != "pattern":
         return _patched_input(model, clean, corrupted, layer, part, _index(part, head))
     _, cache = model.run_with_cache(clean)
