@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mechinterp_course.checking import probes
 from mechinterp_course.checking.cases import Case
@@ -49,7 +49,8 @@ class Inquiry:
     @property
     def of_a_model(self) -> bool:
         """Whether the answer is given a model."""
-        return any(hasattr(value, "cfg") for case in self.cases[:1] for value in case.values)
+        given = [value for case in self.cases[:1] for value in case.values]
+        return any(hasattr(value, "cfg") or isinstance(value, nn.Module) for value in given)
 
     @property
     def measured(self) -> list[str]:

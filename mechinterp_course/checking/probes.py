@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 STEP = 1e-2  # of the standard deviation of an argument's values
 SECONDS = 8.0  # for all probes of one argument
@@ -88,3 +88,7 @@ def forget_hooks(arguments: list[object]) -> None:
     for value in arguments:
         if hasattr(value, "reset_hooks"):
             value.reset_hooks()
+        elif isinstance(value, nn.Module):
+            for module in value.modules():
+                module._forward_hooks.clear()
+                module._forward_pre_hooks.clear()
