@@ -1,4 +1,4 @@
-"""Checks of solutions/ch02_feature_visualization/chapter.py, version 5f7c03bf54f0.
+"""Checks of solutions/ch02_feature_visualization/chapter.py, version 3819e68f5c3d.
 
 Written by `python -m mechinterp_course.authoring ch02_feature_visualization`: edit the source instead.
 """
@@ -20,6 +20,7 @@ Images = Float[Tensor, "batch 3 row column"]
 Activations = Float[Tensor, "batch channel row column"]
 ANSWERS = {"dims": "batch", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 PIXELS = {"dims": "batch colour row column", "atol": 1e-4}
+NUMBER = {"dims": "", "atol": 1e-4}
 PLANES = {"dims": "batch channel row column", "atol": 1e-4}
 
 
@@ -326,22 +327,20 @@ def render__gives_gradients_to_the_spectrum_alone(student, draw):
 
 def diversity__agrees_with_the_reference(student, draw):
     """diversity agrees with the reference for batches, channels and maps of several sizes"""
-    for _ in range(3):
-        shape = draw.integer(3, 5), draw.integer(6, 8), draw.integer(2, 4), draw.integer(9, 11)
-        activations = draw.normal(*shape) + 0.5
-        known = visualization_steps.diversity(activations).item()
-        expect_close(student.diversity(activations), known, atol=1e-4)
+    for batch in (2, 3, draw.integer(4, 5)):
+        activations = draw.normal(batch, draw.integer(6, 8), draw.integer(2, 4), draw.integer(9, 11)) + 0.5
+        expect_close(student.diversity(activations), visualization_steps.diversity(activations), **NUMBER)
 
 
 def diversity__known_cases(student, draw):
     """pictures that are equal, moved about or brighter count 1, channels that never meet count 0, and one picture alone 0"""
     one = draw.normal(1, 5, 4, 6)
     moved = one.flatten(2)[:, :, draw.normal(24).argsort().to(one.device)].view_as(one)
-    expect_close(student.diversity(torch.cat([one, 3 * moved, one])), 1.0, atol=1e-4)
+    expect_close(student.diversity(torch.cat([one, 3 * moved, one])), one.new_tensor(1.0), **NUMBER)
     apart = torch.zeros(2, 4, 3, 5, device=one.device)
     apart[0, :2], apart[1, 2:] = draw.normal(2, 3, 5), draw.normal(2, 3, 5)
-    expect_close(student.diversity(apart), 0.0, atol=1e-4)
-    expect_close(student.diversity(one), 0.0, atol=1e-4)
+    expect_close(student.diversity(apart), one.new_tensor(0.0), **NUMBER)
+    expect_close(student.diversity(one), one.new_tensor(0.0), **NUMBER)
 
 
 def caricature_score__agrees_with_the_reference(student, draw):
@@ -370,3 +369,6 @@ def caricature_score__known_cases(student, draw):
     strict = torch.stack([square, 0 * square, -0.001 * square, 2 * square])
     expect_close(student.caricature_score(batch, target, 3.0), strict, dims="batch", atol=1e-3)
     expect_close(student.caricature_score(batch[3:], target, 1.0), known[3:], dims="batch", atol=1e-3)
+    left = student.run(probes.arguments_after, student.caricature_score, batch, target, 1.0)
+    for tensor, before in zip(left, (batch, target), strict=True):
+        expect(torch.equal(tensor, before), "The call changes what it was given in place.")

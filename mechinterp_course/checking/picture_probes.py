@@ -100,6 +100,12 @@ def slope_of_planes(function: Callable, spectrum: Spectrum, width: int, weights:
     return torch.autograd.grad((function(spectrum, width) * weights).sum(), spectrum)[0]
 
 
+def arguments_after(function: Callable, *arguments: object) -> list[Tensor]:
+    """The tensors among the arguments, as a call of `function` leaves them."""
+    function(*arguments)
+    return [each for each in arguments if isinstance(each, Tensor)]
+
+
 def covariance_of(images: Images) -> Float[Tensor, "3 3"]:
     """The covariance of the colours over all pixels of all pictures."""
     return images.permute(1, 0, 2, 3).flatten(1).cov()
