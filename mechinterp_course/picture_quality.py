@@ -66,36 +66,46 @@ class PictureQuality:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is asked of a picture: at least `held` and `kept`, at most `above`, `rough` and `variation`.
+    """What is asked of a picture: at least `held`, `beyond_gray` and `kept`, at most the other three.
 
-    `held` is asked above the natural mean, and above an even gray: that is no natural picture, and by itself
-    excites some channels by GRAY. The others lie between what was measured by `figures.rendered_pictures` of
-    pictures that must pass and of those that must not: on `course-resnet18` at 64 px, layer1 to layer4, four
-    channels and two seeds each. Of every kind this is the best of each measure alone, of rendered pictures
-    the worst:
+    `beyond_gray` is what it must hold above an even gray: that is no natural picture, and some channels that
+    barely vary are excited by it more than by any picture. The others, and `HELD`, lie between what was
+    measured on `course-resnet18` at 64 px by `figures.rendered_pictures`, of pictures that must pass and of
+    those that must not (four channels of each layer, two seeds). All 64 rendered in 48 or 96 steps are good:
 
-    |  | good | held | kept | above | rough | variation |
-    |---|---|---|---|---|---|---|
-    | rendered, 48 or 96 steps | 64 of 64 | 3.0 | 0.73 | 0.06 | 0.09 | 0.14 |
-    | pixels, unregularized | 0 of 32 | 17.8 | 0.83 | 0.00 | 0.29 | 0.20 |
-    | natural, moved up the gradient by 8/255 | 0 of 32 | 2.3 | 0.92 | 0.01 | 0.08 | 0.05 |
-    | gray | 0 of 32 | 1.1 | 1.00 | 0.08 | 0.00 | 0.00 |
-    | rendered for another channel, layer3 and layer4 | 0 of 16 | 1.9 | 1.00 | 0.17 | 0.02 | 0.07 |
-    | rendered for another channel, layer1 and layer2 | OTHERS of 16 | 5.3 | 1.00 | 0.02 | 0.01 | 0.06 |
-    | best of 96 natural | NATURAL of 32 | 4.1 | 1.14 | 0.00 | 0.07 | 0.02 |
+    |  | held: layer1, 2, 3, 4 | kept | above | rough | variation |
+    |---|---|---|---|---|---|
+    | rendered: the worst | 6.5, 7.4, 3.7, 3.0 | 0.73 | 0.06 | 0.09 | 0.14 |
+    | pixels, unregularized: the best | 17.8, 15.0, 8.6, 6.5 | 0.83 | 0.00 | 0.29 | 0.20 |
+    | natural, moved up the gradient by 8/255: the best | 1.8, 2.1, 2.3, 1.6 | 0.92 | 0.01 | 0.08 | 0.05 |
+    | for another channel: the best | 5.3, 5.3, 0.4, 1.9 | 2.23 | 0.02 | 0.01 | 0.06 |
+    | best of 96 natural: the best | 3.7, 3.6, 4.1, 3.9 | 1.14 | 0.00 | 0.07 | 0.02 |
 
-    The last two are pictures that do excite the channel. Early layers go higher than `held` asks: the worst
-    rendered picture has 6.5 in layer1, 7.4 in layer2, 3.7 in layer3 and 3.0 in layer4.
+    None of the unregularized, moved and gray ones is good. Twelve more channels of each layer, in 48 steps on
+    this model and on its robust sibling, had as their worst 6.1, 6.8, 3.3 and 2.4, kept 0.66 and above 0.14:
+    all 96 are good. What passes without being made for the channel: in layer1 and layer2 some pictures of
+    channels that answer to the same, in layer3 and layer4 some of the best natural pictures.
     """
 
-    held: float = 2.5
+    held: float = 2.0
+    beyond_gray: float = 2.0
     kept: float = 0.6
-    above: float = 0.08
+    above: float = 0.15
     rough: float = 0.2
     variation: float = 0.17
 
 
-BOUNDS = Bounds()
+HELD = {"layer1": 4.0, "layer2": 4.0, "layer3": 2.8, "layer4": 2.0}
+"""What a picture of a channel of the course's ResNets must hold; elsewhere it is what `Bounds` says."""
+
+
+def bounds_for(layer: str) -> Bounds:
+    """Return the bounds for pictures of a layer: early layers are excited more easily.
+
+    >>> bounds_for("layer2.0.conv1").held
+    4.0
+    """
+    return Bounds(HELD.get(layer.partition(".")[0], Bounds.held))
 
 
 def natural_images(count: int = 96, seed: int = 0) -> Images:
@@ -170,7 +180,7 @@ def variation(picture: Picture) -> float:
     return (picture.diff(dim=2).abs().mean() + picture.diff(dim=1).abs().mean()).item() / 2
 
 
-def shortcomings(quality: PictureQuality, bounds: Bounds = BOUNDS) -> list[str]:
+def shortcomings(quality: PictureQuality, bounds: Bounds) -> list[str]:
     """Return, as sentences, what keeps a picture from being a good one; none when it is one."""
     found = []
     if not (quality.lowest >= 0 and quality.highest <= 1):
@@ -183,10 +193,10 @@ def shortcomings(quality: PictureQuality, bounds: Bounds = BOUNDS) -> list[str]:
             f"moved and scaled a little it excites the channel by {quality.held:.1f} standard deviations of "
             f"natural pictures, at least {bounds.held:g} are asked"
         )
-    elif not quality.held - quality.gray >= bounds.held:
+    elif not quality.held - quality.gray >= bounds.beyond_gray:
         found.append(
             f"it excites the channel by {quality.held:.1f} standard deviations, but an even gray does by "
-            f"{quality.gray:.1f}: at least {bounds.held:g} more are asked"
+            f"{quality.gray:.1f}: at least {bounds.beyond_gray:g} more are asked"
         )
     if quality.excitation > 0 and not quality.kept >= bounds.kept:
         found.append(

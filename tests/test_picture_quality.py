@@ -14,8 +14,9 @@ from mechinterp_course.image_transformations import NONE
 from mechinterp_course.models import load_vision_model
 from mechinterp_course.objectives import channels
 from mechinterp_course.picture_quality import (
-    BOUNDS,
+    Bounds,
     PictureQuality,
+    bounds_for,
     judge_picture,
     natural_activations,
     natural_images,
@@ -56,27 +57,25 @@ def noisy(model):
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_rendered_picture_is_good(model, natural, rendered, place):
     quality = judge_picture(model, LAYER, CHANNELS[place], rendered[place], natural)
-    assert shortcomings(quality) == []
+    assert shortcomings(quality, bounds_for(LAYER)) == []
     assert quality.held > quality.best_natural > 0
 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_noise_that_excites_as_much_is_called_noise(model, natural, noisy, place):
     quality = judge_picture(model, LAYER, CHANNELS[place], noisy[place], natural)
-    assert quality.held > BOUNDS.held
-    assert any("finer than four pixels" in sentence for sentence in shortcomings(quality))
+    assert quality.held > bounds_for(LAYER).held
+    assert any("finer than four pixels" in sentence for sentence in shortcomings(quality, bounds_for(LAYER)))
 
 
-@pytest.mark.parametrize(
-    "channel, sentence", [(3, "but an even gray does by"), (90, "at least 2.5 are asked")]
-)
+@pytest.mark.parametrize("channel, sentence", [(3, "at least 4 are asked"), (90, "at least 4 are asked")])
 def test_a_gray_picture_excites_too_little_also_where_gray_excites(model, natural, channel, sentence):
     gray = torch.full((3, 64, 64), 0.5)
-    assert sentence in shortcomings(judge_picture(model, LAYER, channel, gray, natural))[0]
+    assert sentence in shortcomings(judge_picture(model, LAYER, channel, gray, natural), bounds_for(LAYER))[0]
 
 
 def test_a_picture_of_another_channel_is_called_one(model, natural, rendered):
-    found = shortcomings(judge_picture(model, LAYER, 17, rendered[0], natural))
+    found = shortcomings(judge_picture(model, LAYER, 90, rendered[0], natural), bounds_for(LAYER))
     assert any("what another channel looks for" in sentence for sentence in found)
 
 
@@ -130,7 +129,7 @@ FAULTS = {
     "not a number": (replace(GOOD, lowest=float("nan"), held=float("nan")), r"outside \[0, 1\]"),
     "little excitement": (replace(GOOD, excitation=2.0, held=2.0), "excites the channel by 2.0 standard"),
     "it does not hold": (replace(GOOD, excitation=12.0), r"only 42% is left"),
-    "no more than gray": (replace(GOOD, gray=3.0), "an even gray does by 3.0"),
+    "no more than gray": (replace(GOOD, gray=4.0), "an even gray does by 4.0"),
     "of another channel": (replace(GOOD, above=0.3), "excites 30% of the layer's channels more"),
     "rough": (replace(GOOD, rough=0.4), "40% of its power is finer"),
     "varied": (replace(GOOD, variation=0.3), "neighbouring pixels differ by 0.300"),
@@ -140,10 +139,10 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_shortcoming_has_its_sentence(fault):
     quality, sentence = FAULTS[fault]
-    assert shortcomings(GOOD) == []
-    found = shortcomings(quality)
+    assert shortcomings(GOOD, Bounds(held=4)) == []
+    found = shortcomings(quality, bounds_for(LAYER))
     assert any(re.search(sentence, one) for one in found)
 
 
 def test_bounds_can_be_stricter():
-    assert shortcomings(GOOD, replace(BOUNDS, held=7)) != []
+    assert shortcomings(GOOD, Bounds(held=7)) != []

@@ -16,7 +16,7 @@ from mechinterp_course.image_parameterizations import PixelImage
 from mechinterp_course.image_transformations import NONE
 from mechinterp_course.objectives import Seen, channels
 from mechinterp_course.partial_runs import activations, reading
-from mechinterp_course.picture_quality import PictureQuality, judge_picture, shortcomings
+from mechinterp_course.picture_quality import PictureQuality, bounds_for, judge_picture, shortcomings
 
 Images = Float[Tensor, "picture 3 row column"]
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -81,7 +81,7 @@ def table(found: list[tuple[str, str, PictureQuality]]) -> str:
     for layer, how in dict.fromkeys((layer, how) for layer, how, _ in found):
         rows = [quality for place, made, quality in found if (place, made) == (layer, how)]
         cells = [_spread([getattr(quality, name) for quality in rows]) for name in MEASURED]
-        good = sum(not shortcomings(quality) for quality in rows)
+        good = sum(not shortcomings(quality, bounds_for(layer)) for quality in rows)
         lines.append(f"| {layer} | {how} | {good} of {len(rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
