@@ -98,7 +98,7 @@ def two_sources(draw):
     """Responses to natural pictures, to made ones, and to other natural ones; some features are loud."""
     features = draw.integer(90, 110)
     loud = 1 + 5 * (draw.normal(features).abs() > 1.3)
-    offset, nuisance = 0.6 * draw.normal(features), draw.normal(features).abs()
+    offset, nuisance = 1.2 * draw.normal(features), draw.normal(features).abs()
     natural = loud * draw.normal(110, features) + 3
     made = loud * 0.7 * draw.normal(26, features) + 3 + offset + loud * nuisance * 0.3
     return natural[:50], made, natural[50:]
