@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "3819e68f5c3d", "source": "solutions/ch02_feature_visualization/chapter.py"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "9de97938fc7f", "source": "solutions/ch02_feature_visualization/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch02_feature_visualization`, version `3819e68f5c3d`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+*Chapter `ch02_feature_visualization`, version `9de97938fc7f`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
 """
 
 # %% [markdown]
@@ -52,7 +52,7 @@ Images = Float[Tensor, "batch 3 row column"]
 Activations = Float[Tensor, "batch channel row column"]
 ANSWERS = {"dims": "batch", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 PIXELS = {"dims": "batch colour row column", "atol": 1e-4}
-NUMBER = {"dims": "", "atol": 1e-4}
+NUMBER = {"dims": ""}
 PLANES = {"dims": "batch channel row column", "atol": 1e-4}
 
 
