@@ -45,7 +45,7 @@ class Run:
 
 
 class KeptModels(Draw):
-    """A draw whose models are loaded once for all draws that share `kept`: same name, same order of heads."""
+    """A draw whose models are loaded once for all draws that share `kept`: same name, same order of parts."""
 
     def __init__(self, seed: int, kept: dict):
         super().__init__(seed)
@@ -53,9 +53,15 @@ class KeptModels(Draw):
 
     def language_model(self, name: str = "course-gpt2"):
         """Return the model, as `Draw.language_model` does."""
-        key = name, self.head_order(name)
+        return self._loaded_once((name, self.head_order(name)), super().language_model)
+
+    def vision_model(self, name: str = "course-resnet18"):
+        """Return the model, as `Draw.vision_model` does."""
+        return self._loaded_once((name, self.channel_seed(name)), super().vision_model)
+
+    def _loaded_once(self, key: tuple, load: Callable):
         if key not in self._kept:
-            self._kept[key] = super().language_model(name)
+            self._kept[key] = load(key[0])
         return self._kept[key]
 
 
