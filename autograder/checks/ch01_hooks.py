@@ -1,4 +1,4 @@
-"""Checks of solutions/ch01_hooks/chapter.py, version bfe9a9613b5c.
+"""Checks of solutions/ch01_hooks/chapter.py, version ea039b64ff59.
 
 Written by `python -m mechinterp_course.authoring ch01_hooks`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version e1a3faf5d46a.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 7d2eb7bdb1f1.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch01_hooks", "version": "bfe9a9613b5c", "source": "solutions/ch01_hooks/chapter.py"}
+#   mechinterp_course: {"chapter": "ch01_hooks", "version": "ea039b64ff59", "source": "solutions/ch01_hooks/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch01_hooks`, version `bfe9a9613b5c`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
+*Chapter `ch01_hooks`, version `ea039b64ff59`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
 """
 
 # %% [markdown]
@@ -878,6 +878,22 @@ with one, on one set of pictures. Remove it from every place of a stage. Then na
 and count separately those with a roof and those without. Beside it, a direction drawn at random.
 """
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    study, fresh = toys(256, seed=2), toys(128, seed=3)
+    study_pixels, fresh_pixels = normalized(resnet, study.images), normalized(resnet, fresh.images)
+    study_stages = cache_activations(resnet, ["layer2", "layer3", "layer4"], study_pixels)
+
+
+    def without(kind, stage, direction=None):
+        """Accuracy on fresh pictures with and without a part of that kind, when its direction is removed at a stage."""
+        column = images.KINDS.index(kind)
+        pooled, has = study_stages[stage].mean(dim=(2, 3)), study.kinds[:, column]
+        direction = class_direction(pooled[has], pooled[~has]) if direction is None else direction
+        logits = run_edited(resnet, stage, fresh_pixels, lambda a: remove_direction(a, direction, axis=1))
+        shows = fresh.kinds[:, column]
+        return accuracy(logits[shows], fresh.labels[shows]), accuracy(logits[~shows], fresh.labels[~shows])
+
 # %% [markdown]
 r"""
 At `layer4`, where the last decision is near, something may well happen. First say: what happens to the toys with a roof
@@ -903,21 +919,6 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if roof_layer3.answered():
-        study, fresh = toys(256, seed=2), toys(128, seed=3)
-        study_pixels, fresh_pixels = normalized(resnet, study.images), normalized(resnet, fresh.images)
-        study_stages = cache_activations(resnet, ["layer2", "layer3", "layer4"], study_pixels)
-
-
-        def without(kind, stage, direction=None):
-            """Accuracy on fresh pictures with and without a part of that kind, when its direction is removed at a stage."""
-            column = images.KINDS.index(kind)
-            pooled, has = study_stages[stage].mean(dim=(2, 3)), study.kinds[:, column]
-            direction = class_direction(pooled[has], pooled[~has]) if direction is None else direction
-            logits = run_edited(resnet, stage, fresh_pixels, lambda a: remove_direction(a, direction, axis=1))
-            shows = fresh.kinds[:, column]
-            return accuracy(logits[shows], fresh.labels[shows]), accuracy(logits[~shows], fresh.labels[~shows])
-
-
         removed = {stage: without("roof", stage) for stage in study_stages}
         generator = torch.Generator().manual_seed(0)
         removed["layer4, at random"] = without("roof", "layer4", torch.randn(512, generator=generator))

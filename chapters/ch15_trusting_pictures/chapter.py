@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "e1a3faf5d46a", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "7d2eb7bdb1f1", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `e1a3faf5d46a`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `7d2eb7bdb1f1`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]
@@ -199,6 +199,16 @@ def check_agrees_with_the_reference(student, draw):
 if __name__ == "__main__":
     run_check(check_agrees_with_the_reference)
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from mechinterp_course.figures.channels import untrained
+
+    null_network = untrained(network)
+    few = [*objects(6, UNSEEN + 1000, having={"ear"}), *objects(18, UNSEEN + 2000, lacking={"ear"})]
+    few_labels = torch.arange(24) < 6
+    more = [*objects(24, UNSEEN + 3000, having={"ear"}), *objects(72, UNSEEN + 4000, lacking={"ear"})]
+    more_labels = torch.arange(96) < 24
+
 # %% [markdown]
 r"""
 An untrained network has learned nothing about ears. Show it 24 toys, six with ears and eighteen without. It has 512 channels
@@ -226,17 +236,10 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if best_of_an_untrained_network.answered():
-        from mechinterp_course.figures.channels import untrained
-
-        null_network = untrained(network)
-        few = [*objects(6, UNSEEN + 1000, having={"ear"}), *objects(18, UNSEEN + 2000, lacking={"ear"})]
-        few_labels = torch.arange(24) < 6
         few_random = responses(null_network, "layer4", pixels_of(few))
         few_found = selectivity(few_random, few_labels)
         lucky = few_found.argmax().item()
         print(f"untrained, channel {lucky}: AUC {few_found[lucky]:.2f} for ears on 24 pictures")
-        more = [*objects(24, UNSEEN + 3000, having={"ear"}), *objects(72, UNSEEN + 4000, lacking={"ear"})]
-        more_labels = torch.arange(96) < 24
         more_random = selectivity(responses(null_network, "layer4", pixels_of(more)), more_labels)
         print(f"the same channel on 96 other pictures: {more_random[lucky]:.2f}")
         best = few_found[lucky].item()
@@ -848,6 +851,11 @@ def check_agrees_with_the_reference(student, draw):
 if __name__ == "__main__":
     run_check(check_agrees_with_the_reference)
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    new_pixels = pixels_of(objects(96, UNSEEN + 8000))
+    truth = responses(network, LAYER, new_pixels)
+
 # %% [markdown]
 r"""
 Twelve channels of `layer3`, drawn at random. For each the reader is shown once its picture, once its nine favourites of the
@@ -876,8 +884,6 @@ if __name__ == "__main__":
         generator = torch.Generator().manual_seed(0)
         jury = torch.randperm(256, generator=generator)[:12].tolist()
         jury_pictures = render_channels(network, LAYER, jury, steps=64)
-        new_pixels = pixels_of(objects(96, UNSEEN + 8000))
-        truth = responses(network, LAYER, new_pixels)
         relative = load_vision_model("course-resnet18-robust")
         readers = {"its own layer2": (network, "layer2"), "layer3 of a sibling": (relative, "layer3")}
         for who, (net, where) in readers.items():
@@ -990,13 +996,8 @@ if __name__ == "__main__":
     from mechinterp_course import objectives
     from mechinterp_course.feature_visualization import render
 
-    climb = render(
-        network,
-        objectives.channels(LAYER, [3, 50, 100, 120, 200, 230]),
-        steps=32,
-        seed=1,
-        keep=(0, 1, 2, 4, 6, 8, 12, 16, 24),
-    )
+    several = objectives.channels(LAYER, [3, 50, 100, 120, 200, 230])
+    climb = render(network, several, steps=32, seed=1, keep=(0, 1, 2, 4, 6, 8, 12, 16, 24))
     on_the_way = torch.cat([*climb.frames.values(), climb.pictures])
     fool, fool_bias = fooling_channel(album_responses, responses(network, LAYER, on_the_way))
     gate = truth @ fool + fool_bias
@@ -1056,10 +1057,8 @@ if __name__ == "__main__":
             print(f"the honest channels answer to the {name} picture: shells {shell:4.1f}, roofs {roof:4.1f}")
         shell, roof = as_honest[2].tolist()
         answer = "a roof" if roof > 5 * shell else "still a shell" if shell > 5 * roof else "both, mixed"
-        evidence_plots.plot_pictures(
-            {"": gallery},
-            {"": [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]},
-        )
+        captions = [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]
+        evidence_plots.plot_pictures({"": gallery}, {"": captions})
         what_the_forgery_shows.compare(answer)
 
 # %% [markdown]

@@ -833,10 +833,6 @@ r"""Twelve kinds of parts make up the toys; three of the sixteen have a roof. Ta
 with one, on one set of pictures. Remove it from every place of a stage. Then name *other* pictures, never used for anything,
 and count separately those with a roof and those without. Beside it, a direction drawn at random."""
 
-# %% [markdown] tags=["predict"] name="roof_layer3" choices=["most roofed toys are lost", "some roofed toys are lost", "no roofed toy is lost"]
-r"""At `layer4`, where the last decision is near, something may well happen. First say: what happens to the toys with a roof
-when their direction is removed at `layer3`?"""
-
 # %% tags=["demo"]
 study, fresh = toys(256, seed=2), toys(128, seed=3)
 study_pixels, fresh_pixels = normalized(resnet, study.images), normalized(resnet, fresh.images)
@@ -853,6 +849,11 @@ def without(kind, stage, direction=None):
     return accuracy(logits[shows], fresh.labels[shows]), accuracy(logits[~shows], fresh.labels[~shows])
 
 
+# %% [markdown] tags=["predict"] name="roof_layer3" choices=["most roofed toys are lost", "some roofed toys are lost", "no roofed toy is lost"]
+r"""At `layer4`, where the last decision is near, something may well happen. First say: what happens to the toys with a roof
+when their direction is removed at `layer3`?"""
+
+# %% tags=["demo"]
 removed = {stage: without("roof", stage) for stage in study_stages}
 generator = torch.Generator().manual_seed(0)
 removed["layer4, at random"] = without("roof", "layer4", torch.randn(512, generator=generator))

@@ -156,22 +156,24 @@ def check_refuses_one_sided_labels(student, draw):
         expect_raises("ValueError", lambda labels=labels: student.selectivity(values, labels), message)
 
 
-# %% [markdown] tags=["predict"] name="best_of_an_untrained_network" choices=["below 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"]
-r"""An untrained network has learned nothing about ears. Show it 24 toys, six with ears and eighteen without. It has 512 channels
-in `layer4`. What is the highest AUC for ears among them?"""
-
 # %% tags=["demo"]
 from mechinterp_course.figures.channels import untrained
 
 null_network = untrained(network)
 few = [*objects(6, UNSEEN + 1000, having={"ear"}), *objects(18, UNSEEN + 2000, lacking={"ear"})]
 few_labels = torch.arange(24) < 6
+more = [*objects(24, UNSEEN + 3000, having={"ear"}), *objects(72, UNSEEN + 4000, lacking={"ear"})]
+more_labels = torch.arange(96) < 24
+
+# %% [markdown] tags=["predict"] name="best_of_an_untrained_network" choices=["below 0.7", "0.7 to 0.8", "0.8 to 0.9", "above 0.9"]
+r"""An untrained network has learned nothing about ears. Show it 24 toys, six with ears and eighteen without. It has 512 channels
+in `layer4`. What is the highest AUC for ears among them?"""
+
+# %% tags=["demo"]
 few_random = responses(null_network, "layer4", pixels_of(few))
 few_found = selectivity(few_random, few_labels)
 lucky = few_found.argmax().item()
 print(f"untrained, channel {lucky}: AUC {few_found[lucky]:.2f} for ears on 24 pictures")
-more = [*objects(24, UNSEEN + 3000, having={"ear"}), *objects(72, UNSEEN + 4000, lacking={"ear"})]
-more_labels = torch.arange(96) < 24
 more_random = selectivity(responses(null_network, "layer4", pixels_of(more)), more_labels)
 print(f"the same channel on 96 other pictures: {more_random[lucky]:.2f}")
 best = few_found[lucky].item()
@@ -773,6 +775,10 @@ def check_obeys_its_laws(student, draw):
     channel_trials.expect_untouched(student, student.forecast_score, shown, seen, response)
 
 
+# %% tags=["demo"]
+new_pixels = pixels_of(objects(96, UNSEEN + 8000))
+truth = responses(network, LAYER, new_pixels)
+
 # %% [markdown] tags=["predict"] name="who_forecasts_better" choices=["the picture, for most", "nine favourites, for most", "five to seven each"]
 r"""Twelve channels of `layer3`, drawn at random. For each the reader is shown once its picture, once its nine favourites of the
 album, and forecasts 96 new toys, by features of `layer2`. Who wins?"""
@@ -781,8 +787,6 @@ album, and forecasts 96 new toys, by features of `layer2`. Who wins?"""
 generator = torch.Generator().manual_seed(0)
 jury = torch.randperm(256, generator=generator)[:12].tolist()
 jury_pictures = render_channels(network, LAYER, jury, steps=64)
-new_pixels = pixels_of(objects(96, UNSEEN + 8000))
-truth = responses(network, LAYER, new_pixels)
 relative = load_vision_model("course-resnet18-robust")
 readers = {"its own layer2": (network, "layer2"), "layer3 of a sibling": (relative, "layer3")}
 for who, (net, where) in readers.items():
@@ -896,13 +900,8 @@ from copy import deepcopy
 from mechinterp_course import objectives
 from mechinterp_course.feature_visualization import render
 
-climb = render(
-    network,
-    objectives.channels(LAYER, [3, 50, 100, 120, 200, 230]),
-    steps=32,
-    seed=1,
-    keep=(0, 1, 2, 4, 6, 8, 12, 16, 24),
-)
+several = objectives.channels(LAYER, [3, 50, 100, 120, 200, 230])
+climb = render(network, several, steps=32, seed=1, keep=(0, 1, 2, 4, 6, 8, 12, 16, 24))
 on_the_way = torch.cat([*climb.frames.values(), climb.pictures])
 fool, fool_bias = fooling_channel(album_responses, responses(network, LAYER, on_the_way))
 gate = truth @ fool + fool_bias
@@ -940,10 +939,8 @@ for name, (shell, roof) in zip(("shell", "roof", "forged"), as_honest.tolist(), 
     print(f"the honest channels answer to the {name} picture: shells {shell:4.1f}, roofs {roof:4.1f}")
 shell, roof = as_honest[2].tolist()
 answer = "a roof" if roof > 5 * shell else "still a shell" if shell > 5 * roof else "both, mixed"
-evidence_plots.plot_pictures(
-    {"": gallery},
-    {"": [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]},
-)
+captions = [f"channel {VICTIM}", f"channel {DECOY}", f"{VICTIM}, forged"]
+evidence_plots.plot_pictures({"": gallery}, {"": captions})
 
 # %% [markdown]
 r"""The forged picture shows a roof, and the channel is as good a detector of shells as it was. Nothing was done to the picture: it
