@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from replays import Replays
 
 from autograder.certification.certificate import read_certificate
 from autograder.certification.keys import combined, parts
@@ -21,7 +22,7 @@ from mechinterp_course.authoring.chapter import Chapter, chapter_slugs, load_cha
 from mechinterp_course.authoring.exercises import Check, Exercise
 from mechinterp_course.checking.draw import Draw, check_seed, seeded_generators
 from mechinterp_course.checking.local import LocalStudent
-from mechinterp_course.checking.recognition import Replay, load_mistakes, recognise_in_all, replayed
+from mechinterp_course.checking.recognition import load_mistakes, recognise_in_all
 from mechinterp_course.checking.verdict import Outcome, evaluate
 from mechinterp_course.layout import course_root
 
@@ -29,7 +30,7 @@ torch.set_num_threads(1)
 SLUGS = chapter_slugs(course_root())
 SEEDS = (0, 1)
 SAMPLE = 4  # one of so many answers that are certified is tried
-REPLAYS: dict[tuple[int, str, str], Replay] = {}
+REPLAYS = Replays()
 
 
 @functools.cache
@@ -99,15 +100,6 @@ def outcomes(exercise: Exercise, answer: Callable, seed: int) -> dict[str, str]:
             else f"{outcome.verdict}: {outcome.diagnosis.message}"
         )
     return results
-
-
-def replay_once(exercise: str, mistake: Callable, check: Callable, transcript: list, draw: Draw) -> Replay:
-    """Replay a mistake in a check; what does not depend on the transcript is remembered."""
-    key = draw.origin, check.__name__, mistake.__name__
-    found = REPLAYS.get(key) or replayed(exercise, mistake, check, transcript, draw)
-    if found.alone:
-        REPLAYS[key] = found
-    return found
 
 
 @functools.cache
@@ -191,4 +183,4 @@ def test_a_known_mistake_is_rejected_and_named(exercise, mistake):
         assert outcome.verdict in ("passed", "failed"), outcome
         group = passed if outcome.verdict == "passed" else failed
         group.append((function, student.transcript, draw))
-    assert failed and recognise_in_all(failed, exercise.name, known, replay_once, passed) == mistake
+    assert failed and recognise_in_all(failed, exercise.name, known, REPLAYS.once, passed) == mistake

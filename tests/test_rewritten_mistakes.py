@@ -1,13 +1,17 @@
 """A misconception written anew from its sentence alone, as other code, is still rejected and still named.
 
-`rewritten_mistakes/` holds those rewritings; nobody who wrote one had seen the code in `mistakes.py`.
+`rewritten_mistakes/` holds those rewritings; nobody who wrote one had seen the code in `mistakes.py`. One of
+three is tried, all of them with MECHINTERP_ALL_REWRITINGS=1 (ten minutes of one core).
 """
 
 import functools
 import importlib.util
+import os
+import zlib
 from pathlib import Path
 
 import pytest
+from replays import Replays
 
 from autograder.manifest import chapters, load_manifest
 from mechinterp_course.checking.draw import Draw, check_seed, seeded_generators
@@ -18,6 +22,14 @@ from mechinterp_course.checking.verdict import evaluate
 FOLDER = Path(__file__).parent / "rewritten_mistakes"
 SLUGS = [slug for slug in chapters() if (FOLDER / f"{slug}.py").is_file()]
 AT_LEAST_NAMED = 0.9
+SAMPLE = 1 if os.environ.get("MECHINTERP_ALL_REWRITINGS") else 3
+NOT_NAMED = {  # their sentences leave open what the code does, or the answer has many forms
+    "ablate_head__position_axis",
+    "path_logits__receivers_output",
+    "find_circuit__by_attention_patterns",
+    "find_circuit__single_ablations_only",
+    "find_circuit__writers_exchanged",
+}
 
 
 def rewritten(slug: str) -> dict[str, object]:
@@ -29,11 +41,13 @@ def rewritten(slug: str) -> dict[str, object]:
 
 @functools.cache
 def judged(slug: str) -> dict[str, tuple[bool, str | None]]:
-    """Return for every rewriting whether it was rejected, and the mistake it was taken for."""
-    return {name: judge(slug, name, function) for name, function in rewritten(slug).items()}
+    """Return for a sample of the rewritings whether each was rejected, and the mistake it was taken for."""
+    replays = Replays()
+    sample = {n: f for n, f in rewritten(slug).items() if zlib.crc32(n.encode()) % SAMPLE == 0}
+    return {name: judge(slug, name, function, replays) for name, function in sample.items()}
 
 
-def judge(slug: str, name: str, function) -> tuple[bool, str | None]:
+def judge(slug: str, name: str, function, replays: Replays) -> tuple[bool, str | None]:
     manifest = load_manifest(slug)
     exercise = manifest.exercise(name.partition("__")[0])
     failed, passed = [], []
@@ -45,7 +59,7 @@ def judge(slug: str, name: str, function) -> tuple[bool, str | None]:
         group = passed if outcome.verdict == "passed" else failed
         group.append((manifest.check_function(check), student.transcript, draw))
     mistakes = load_mistakes(slug)[exercise.name]
-    return bool(failed), recognise_in_all(failed, exercise.name, mistakes, passed=passed)
+    return bool(failed), recognise_in_all(failed, exercise.name, mistakes, replays.once, passed)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -54,12 +68,10 @@ def test_every_rewriting_is_rejected(slug):
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_nine_rewritings_of_ten_are_named_and_hardly_one_wrongly(slug):
-    found = {name: taken for name, (_, taken) in judged(slug).items()}
-    right = [name for name, taken in found.items() if taken == name.partition("__")[2]]
-    wrong = {name: taken for name, taken in found.items() if taken and name not in right}
-    assert len(found) >= 30
-    assert len(right) >= AT_LEAST_NAMED * len(found), {
-        name: found[name] for name in found if name not in right
-    }
-    assert len(wrong) <= 0.05 * len(found), wrong
+def test_all_rewritings_but_one_of_ten_at_most_are_named_rightly(slug):
+    names = rewritten(slug).keys()
+    assert len(names) >= 30
+    assert len(names - NOT_NAMED) >= AT_LEAST_NAMED * len(names)
+    wrong = {name: taken for name, (_, taken) in judged(slug).items() if taken != name.partition("__")[2]}
+    assert wrong.keys() <= NOT_NAMED, wrong
+    assert not any(wrong.values()), wrong
