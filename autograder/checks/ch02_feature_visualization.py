@@ -1,4 +1,4 @@
-"""Checks of solutions/ch02_feature_visualization/chapter.py, version 9de97938fc7f.
+"""Checks of solutions/ch02_feature_visualization/chapter.py, version 8d7d0fca204c.
 
 Written by `python -m mechinterp_course.authoring ch02_feature_visualization`: edit the source instead.
 """

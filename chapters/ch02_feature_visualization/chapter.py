@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "9de97938fc7f", "source": "solutions/ch02_feature_visualization/chapter.py"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "8d7d0fca204c", "source": "solutions/ch02_feature_visualization/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch02_feature_visualization`, version `9de97938fc7f`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+*Chapter `ch02_feature_visualization`, version `8d7d0fca204c`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
 """
 
 # %% [markdown]
@@ -1079,10 +1079,14 @@ parameterization, transformations, an objective.
 # %% tags=["demo"]
 if __name__ == "__main__":
     import random
+    import warnings
 
     import numpy as np
-    from lucent.optvis import param, transform
-    from lucent.optvis.render import render_vis
+
+    with warnings.catch_warnings():  # what lucent imports warns of itself
+        warnings.simplefilter("ignore")
+        from lucent.optvis import param, transform
+        from lucent.optvis.render import render_vis
 
     for seed_all in (torch.manual_seed, np.random.seed, random.seed):
         seed_all(0)

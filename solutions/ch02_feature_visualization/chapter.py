@@ -1103,10 +1103,14 @@ parameterization, transformations, an objective."""
 
 # %% tags=["demo"]
 import random
+import warnings
 
 import numpy as np
-from lucent.optvis import param, transform
-from lucent.optvis.render import render_vis
+
+with warnings.catch_warnings():  # what lucent imports warns of itself
+    warnings.simplefilter("ignore")
+    from lucent.optvis import param, transform
+    from lucent.optvis.render import render_vis
 
 for seed_all in (torch.manual_seed, np.random.seed, random.seed):
     seed_all(0)
