@@ -67,6 +67,7 @@ def plot_attention(
             image = axes.imshow(one.detach().cpu(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
             axes.set_title(title, fontsize=8.5)
             axes.set(xlabel="key position", ylabel="query position")
+            axes.locator_params(integer=True)
             axes.label_outer()
             axes.spines[:].set_visible(False)
             _mark_distance(axes, one.shape[-1], mark)
