@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 7d2eb7bdb1f1.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 2dc0cf2b40cb.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """
@@ -193,6 +193,7 @@ def forecast_score__a_case_by_hand(student, draw):
     response = torch.tensor([1.0, 2.0, 3.0, 6.0, 4.0, 5.0, 8.0, 7.0])
     for references, expected in (([[8.0, 9.0], [9.0, 9.5]], 1.0), ([[2.0, 9.0]], 0.0)):
         found = student.forecast_score(torch.tensor(references) + shift, seen + shift, response)
+        expect(isinstance(found, float), "The result is not a float.")
         expect_close(found, expected)
 
 

@@ -758,6 +758,7 @@ def check_a_case_by_hand(student, draw):
     response = torch.tensor([1.0, 2.0, 3.0, 6.0, 4.0, 5.0, 8.0, 7.0])
     for references, expected in (([[8.0, 9.0], [9.0, 9.5]], 1.0), ([[2.0, 9.0]], 0.0)):
         found = student.forecast_score(torch.tensor(references) + shift, seen + shift, response)
+        expect(isinstance(found, float), "The result is not a float.")
         expect_close(found, expected)
 
 
