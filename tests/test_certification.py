@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from autograder.certification import keys
 from autograder.certification.certificate import FILE, out_of_date, read_certificate, summary
@@ -16,9 +17,12 @@ from autograder.certification.operators import OPERATORS
 from autograder.certification.sections import SECTIONS, Effort, Measurement, reachable
 from autograder.certification.subject import Checks, find_subjects
 from autograder.certification.tolerances import Comparison, compared, derivation, margin
+from autograder.certification.trials import comparable
 from autograder.withhold import write_library
 from mechinterp_course.authoring.refresh import refresh, stale
 from mechinterp_course.checking.draw import Draw
+from mechinterp_course.checking.recognition import same_transcript
+from mechinterp_course.checking.verdict import StudentFault
 from mechinterp_course.cli import run
 from mechinterp_course.errors import CourseError
 
@@ -266,6 +270,25 @@ def test_mistakes_are_rejected_by_a_margin_and_taken_for_themselves(course):
     assert not any(told["accepted"] for told in found.values())
     assert found["counts_the_last_query_of_the_first_copy"]["margin"] > 10
     assert found["per_row"]["margin"] is None, "its shape is wrong"
+
+
+def test_what_is_kept_of_a_run_holds_no_network_and_compares_as_before():
+    network = torch.nn.Linear(2, 2)
+    transcript = [("f", [network, {"values": torch.ones(2), "count": 3}]), ("g", None)]
+    kept = comparable(transcript)
+    assert str(network) not in str(kept)
+    assert same_transcript(kept, transcript) and same_transcript(transcript, kept)
+    assert not same_transcript(comparable([("f", [network, {}]), ("g", None)]), transcript)
+
+
+def test_a_fault_is_kept_without_the_frames_in_which_it_arose():
+    try:
+        raise StudentFault("raised", "ValueError: no", exception="ValueError") from ValueError("no")
+    except StudentFault as fault:
+        kept = comparable(fault)
+    assert (kept.__traceback__, kept.__cause__, kept.__context__) == (None, None, None)
+    again = StudentFault("raised", "ValueError: no", exception="ValueError")
+    assert same_transcript([("f", kept)], [("f", again)])
 
 
 def test_a_right_answer_that_is_rejected_is_named(course):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from autograder.cells import Cell
 from autograder.certification.subject import Checks, Subject
@@ -19,13 +20,19 @@ from autograder.examiner import library_modules
 from autograder.proxy import SECONDS_PER_CALL, SECONDS_PER_CELL, Clock, Desk, Student
 from autograder.room import Room, Zygote
 from mechinterp_course.checking.draw import Draw, check_seed, seeded_generators
+from mechinterp_course.checking.elements import family
 from mechinterp_course.checking.local import LocalStudent
-from mechinterp_course.checking.verdict import Outcome, evaluate
+from mechinterp_course.checking.verdict import Outcome, StudentFault, evaluate
+
+OPAQUE = object()  # stands for any object that is no plain value: recognition holds all of these alike
 
 
 @dataclass(frozen=True)
 class Run:
-    """One check run on one answer: what came out, the comparisons made, and all calls with their results."""
+    """One check run on one answer: what came out, the comparisons made, and all calls with their results.
+
+    Of a run in this process, what recognition compares is kept, and only if it failed.
+    """
 
     check: str
     outcome: Outcome
@@ -77,7 +84,26 @@ def try_here(subject: Subject, checks: Checks, names: dict, check: str, seed: in
     with seeded_generators(draw.student_seed):
         outcome = evaluate(checks.functions[check], student, draw)
     seconds = time.perf_counter() - started
-    return Run(check, outcome, seconds, checks.recorder.taken(), student.transcript)
+    seen = checks.recorder.taken()
+    kept = comparable(student.transcript) if outcome.verdict == "failed" else []
+    return Run(check, outcome, seconds, seen, kept)
+
+
+def comparable(result: object) -> object:
+    """Return what recognition compares of a result: the runs of all mistakes are kept at once.
+
+    An object that is no plain value may hold a network, and a fault holds the frames in which it arose.
+    """
+    if isinstance(result, StudentFault):
+        result.__context__ = result.__cause__ = None
+        return result.with_traceback(None)
+    if isinstance(result, Tensor):
+        return result.detach()
+    if type(result) in (list, tuple, set, frozenset):
+        return type(result)(map(comparable, result))
+    if type(result) is dict:
+        return {key: comparable(value) for key, value in result.items()}
+    return result if family(result) else OPAQUE
 
 
 @contextmanager
