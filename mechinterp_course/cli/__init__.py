@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mechinterp_course import __version__
-from mechinterp_course.cli import appeals, book, certify, chapter, doctor, grading, learning, models
+from mechinterp_course.cli import appeals, book, certify, chapter, doctor, grading, learning, models, sae
 from mechinterp_course.cli.terminal import complain
 from mechinterp_course.errors import CourseError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 for family in (grading, appeals, learning, certify, doctor):
     family.add_commands(app)
 app.add_typer(models.app, name="models")
+app.add_typer(sae.app, name="sae")
 app.add_typer(chapter.app, name="chapter")
 app.add_typer(book.app, name="book")
 
