@@ -75,8 +75,11 @@ class SparseAutoencoder(nn.Module):
 
     def encode(self, activations: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_sae"]:
         """Return the activation of every feature, never negative."""
-        chosen = activation_function(self.activation, self.k, self.threshold)
-        return chosen(self.pre_activations(activations))
+        return self.activate(self.pre_activations(activations))
+
+    def activate(self, pre_activations: Float[Tensor, "... d_sae"]) -> Float[Tensor, "... d_sae"]:
+        """Return the activations that pre-activations lead to."""
+        return activation_function(self.activation, self.k, self.threshold)(pre_activations)
 
     def decode(self, feature_acts: Float[Tensor, "... d_sae"]) -> Float[Tensor, "... d_in"]:
         """Return the sum of the features' directions, and of the bias."""
@@ -85,6 +88,18 @@ class SparseAutoencoder(nn.Module):
     def forward(self, activations: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_in"]:
         """Return the reconstruction."""
         return self.decode(self.encode(activations))
+
+
+def encode_and_decode(
+    activations: Float[Tensor, "... d_in"],
+    W_enc: Float[Tensor, "d_in d_sae"],
+    b_enc: Float[Tensor, " d_sae"],
+    W_dec: Float[Tensor, "d_sae d_in"],
+    b_dec: Float[Tensor, " d_in"],
+) -> tuple[Float[Tensor, "... d_sae"], Float[Tensor, "... d_in"]]:
+    """Return (feature activations, reconstruction) of an autoencoder with a ReLU, given by its weights."""
+    feature_acts = ((activations - b_dec) @ W_enc + b_enc).relu()
+    return feature_acts, feature_acts @ W_dec + b_dec
 
 
 def mean_l0(feature_acts: Float[Tensor, "... d_sae"]) -> float:
