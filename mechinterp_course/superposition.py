@@ -34,7 +34,7 @@ class ToyModels:
     hidden_relu: bool = False
 
     def output(self, features: Features) -> Features:
-        """Return what the models make of the features; with `hidden_relu`, the hidden layer has a ReLU too."""
+        """Return what the models make of the features, through a hidden ReLU if they have one."""
         if self.hidden_relu:
             return _through_neurons(features, self.W, self.b)
         return toy_output(features, self.W, self.b)
@@ -61,7 +61,7 @@ def toy_output(features: Features, W: Weights, b: PerFeature) -> Features:
 
 
 def toy_loss(output: Features, features: Features, importance: PerFeature) -> Float[Tensor, " instance"]:
-    """Return each instance's squared error, weighted by importance: summed over features, mean over the batch."""
+    """Return each instance's squared errors times importance: summed over features, mean over the batch."""
     return (importance * (output - features).square()).sum(-1).mean(0)
 
 
@@ -71,8 +71,8 @@ def sparse_features(
     """Return features that are present with their `probability`, then uniform in [0, 1], and else 0.
 
     Features 0 and 1, 2 and 3, … are pairs. "correlated" pairs are present together or not at all (with the
-    probability of the first), "anticorrelated" ones never together (each with its own; the two must not sum to
-    more than 1). Values are independent always.
+    probability of the first), "anticorrelated" ones never together (each with its own; the two must not sum
+    to more than 1). Values are independent always.
     """
     if pairs not in PAIRS:
         raise CourseError(f"pairs are one of {', '.join(PAIRS)}, not {pairs!r}")
@@ -88,7 +88,7 @@ def sparse_features(
     return value * present
 
 
-def train_toy(
+def train_models(
     probability: PerFeature,
     importance: PerFeature,
     hidden: int,
@@ -111,6 +111,14 @@ def train_toy(
     return models
 
 
+def train_toy(
+    probability: PerFeature, importance: PerFeature, hidden: int, seed: int
+) -> tuple[Weights, PerFeature]:
+    """Return W and b of models trained on independent features: `train_models` with its own settings."""
+    models = train_models(probability, importance, hidden, seed)
+    return models.W, models.b
+
+
 def training(
     probability: PerFeature,
     importance: PerFeature,
@@ -122,7 +130,7 @@ def training(
     pairs: Pairs = "independent",
     hidden_relu: bool = False,
 ) -> Iterator[Step]:
-    """Yield the state of `train_toy` after every `STEPS_AT_ONCE` steps, for progress bars and films."""
+    """Yield the state of `train_models` after every `STEPS_AT_ONCE` steps, for progress bars and films."""
     instances = len(probability)
     seeds = range(seed, seed + instances) if isinstance(seed, int) else seed
     generators = [torch.Generator().manual_seed(each) for each in seeds]
@@ -141,7 +149,7 @@ def training(
 
 
 def rate_at(step: int, steps: int) -> float:
-    """Return the part of the learning rate for a step: up for the first twentieth, then down in a straight line."""
+    """Return the part of the learning rate for a step: up for the first twentieth, then down evenly."""
     return min(1.0, (step + 1) / (WARMING * steps), (steps - step) / (steps * (1 - WARMING)))
 
 
@@ -164,7 +172,7 @@ def loss_on_new_data(
     batch: int = 8192,
     pairs: Pairs = "independent",
 ) -> Float[Tensor, " instance"]:
-    """Return each instance's loss on data that no training has drawn; the same data for equal probabilities."""
+    """Return each instance's loss on new data, the same for instances of equal probabilities."""
     generators = [torch.Generator().manual_seed(2**40 + seed) for _ in probability]
     (features,) = _batches(probability, generators, 1, batch, pairs)
     return toy_loss(models.output(features), features, importance)

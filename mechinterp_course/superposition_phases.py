@@ -1,7 +1,7 @@
 """Two features and one dimension: which is kept, or both, over sparsity and importance (Elhage et al. 2022).
 
-Three witnesses: formulas for three solutions, the best of all solutions by search on the exact loss, and trained
-models. Feature 0 has importance 1; both features are present with the same probability.
+Three witnesses: formulas for three solutions, the best of all solutions by search on the exact loss, and
+trained models. Feature 0 has importance 1; both features are present with the same probability.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechinterp_course.superposition import ToyModels, train_toy
+from mechinterp_course.superposition import ToyModels, train_models
 from mechinterp_course.superposition_geometry import REPRESENTED
 
 PHASES = ("first feature alone", "second feature alone", "both, antipodal")
@@ -85,9 +85,12 @@ def best_by_search(
 
 
 def phase_diagram(
-    probability: Sequence[float], importance: Sequence[float], seeds: Sequence[int] = (0, 1, 2), steps: int = 800
+    probability: Sequence[float],
+    importance: Sequence[float],
+    seeds: Sequence[int] = (0, 1, 2),
+    steps: int = 800,
 ) -> PhaseDiagram:
-    """Return the phases of a grid of models, trained side by side in one batch; of several seeds the best counts."""
+    """Return the phases of a grid of models, all trained in one batch; of several seeds the best counts."""
     rows, columns = torch.tensor(importance), torch.tensor(probability)
     weight, chance = (each.flatten() for each in torch.meshgrid(rows, columns, indexing="ij"))
     models = _best_of_seeds(chance, weight, seeds, steps)
@@ -110,7 +113,7 @@ def _best_of_seeds(probability: PerCase, importance: PerCase, seeds: Sequence[in
     chance, weight = probability.repeat(len(seeds)), importance.repeat(len(seeds))
     each = [seed for seed in seeds for _ in range(cases)]
     weights = torch.stack([torch.ones_like(weight), weight], dim=1)
-    models = train_toy(chance[:, None].expand(-1, 2).contiguous(), weights, 1, each, steps)
+    models = train_models(chance[:, None].expand(-1, 2).contiguous(), weights, 1, each, steps)
     best = expected_loss(models, chance, weight).view(len(seeds), cases).argmin(0) * cases
     best = best + torch.arange(cases)
     return ToyModels(models.W[best], models.b[best])
