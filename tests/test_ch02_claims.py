@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mechinterp_course.checking.picture_probes import rendered
-from mechinterp_course.figures import channels, selectivity
 from mechinterp_course.models import load_vision_model
 from mechinterp_course.picture_quality import judge_picture, natural_activations, rough_share
 from mechinterp_course.visualization_steps import (
@@ -19,7 +18,6 @@ from mechinterp_course.visualization_steps import (
 from mechinterp_course.worlds import images as world
 
 torch.set_num_threads(1)
-LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 CHANNEL = ("layer3.0.bn2", 7)  # that the chapter makes its pictures for
 
 
@@ -31,28 +29,6 @@ def model():
 @pytest.fixture(scope="module")
 def natural():
     return world.batch(range(96)).images
-
-
-@pytest.fixture(scope="module")
-def explained(model):
-    """{(factor, who): share of a channel's variance that it explains, by layer}."""
-    first = selectivity.held_out(seed=7, pool=4)
-    gratings = [world.texture(first + n, "stripes") for n in range(120)]
-    angle = torch.tensor([one.background.angle for one in gratings]).remainder(torch.pi) // (torch.pi / 4)
-    textures, parts = selectivity.labelled_textures(first, 120), selectivity.labelled_parts(first, 8)
-    factors = {
-        "orientation": (torch.stack([one.image for one in gratings]), angle.long()),
-        "texture": (textures.pixels, textures.shows.int().argmax(dim=1)),
-        "part": (parts.pixels, parts.shows.int().argmax(dim=1)),
-    }
-    shares = {}
-    for who, net in {"trained": model, "untrained": channels.untrained(model)}.items():
-        for factor, (pictures, groups) in factors.items():
-            answers = selectivity.responses(net, pictures, *LAYERS)
-            shares[factor, who] = [
-                selectivity.variance_explained(each, groups).mean().item() for each in answers
-            ]
-    return shares
 
 
 def test_climbed_static_excites_a_channel_more_than_the_best_natural_picture(model, natural):
@@ -91,24 +67,6 @@ def test_a_shaky_hand_halves_short_waves_and_keeps_more(model, natural):
 
 def test_natural_pictures_have_few_short_waves(natural):
     assert torch.tensor([rough_share(each) for each in natural]).mean() < 0.15
-
-
-def test_orientation_counts_in_layer1_and_is_gone_in_layer4(explained):
-    print(explained)
-    trained, untrained = (explained["orientation", who] for who in ("trained", "untrained"))
-    assert trained[0] == max(trained) and trained[0] > 2 * max(untrained[0], 0.02)
-    assert trained[3] < 0.04
-
-
-def test_parts_explain_little_in_layer1_and_much_in_the_last_two(explained):
-    trained, untrained = (explained["part", who] for who in ("trained", "untrained"))
-    assert trained[0] < 0.12 and min(trained[2:]) > 0.35
-    assert max(untrained) < 0.1
-
-
-def test_textures_explain_no_more_than_without_training(explained):
-    trained, untrained = (explained["texture", who] for who in ("trained", "untrained"))
-    assert all(a - b < 0.1 for a, b in zip(trained, untrained, strict=True))
 
 
 def test_rendered_pictures_are_within_the_bounds_that_the_statement_gives(model):

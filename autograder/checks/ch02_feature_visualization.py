@@ -1,4 +1,4 @@
-"""Checks of solutions/ch02_feature_visualization/chapter.py, version 8d7d0fca204c.
+"""Checks of solutions/ch02_feature_visualization/chapter.py, version 8ab72773767f.
 
 Written by `python -m mechinterp_course.authoring ch02_feature_visualization`: edit the source instead.
 """
@@ -11,7 +11,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mechinterp_course import feature_visualization, visualization_steps
+from mechinterp_course import visualization_steps
 from mechinterp_course.checking import expect, expect_close, expect_equal
 from mechinterp_course.checking import picture_probes as probes
 from mechinterp_course.picture_quality import judge_picture, natural_activations, rough_share
@@ -323,52 +323,3 @@ def render__gives_gradients_to_the_spectrum_alone(student, draw):
     touched, graph = student.run(probes.weights_touched, student.render, basis)
     expect(touched == 0, f"{touched} weights of the model have a gradient now.")
     expect(graph is False, "The pictures still ask for gradients: `detach` them.")
-
-
-def diversity__agrees_with_the_reference(student, draw):
-    """diversity agrees with the reference for batches, channels and maps of several sizes"""
-    for batch in (2, 3, draw.integer(4, 5)):
-        activations = draw.normal(batch, draw.integer(6, 8), draw.integer(2, 4), draw.integer(9, 11)) + 0.5
-        expect_close(student.diversity(activations), visualization_steps.diversity(activations), **NUMBER)
-
-
-def diversity__known_cases(student, draw):
-    """pictures that are equal, moved about or brighter count 1, channels that never meet count 0, and one picture alone 0"""
-    one = draw.normal(1, 5, 4, 6)
-    moved = one.flatten(2)[:, :, draw.normal(24).argsort().to(one.device)].view_as(one)
-    expect_close(student.diversity(torch.cat([one, 3 * moved, one])), one.new_tensor(1.0), **NUMBER)
-    apart = torch.zeros(2, 4, 3, 5, device=one.device)
-    apart[0, :2], apart[1, 2:] = draw.normal(2, 3, 5), draw.normal(2, 3, 5)
-    expect_close(student.diversity(apart), one.new_tensor(0.0), **NUMBER)
-    expect_close(student.diversity(one), one.new_tensor(0.0), **NUMBER)
-
-
-def caricature_score__agrees_with_the_reference(student, draw):
-    """caricature_score agrees with the reference for several powers"""
-    for power in (0.0, 1.0, draw.choice([2.0, 2.5, 3.0])):
-        target = draw.normal(5, 3, 4)
-        activations = draw.normal(6, 5, 3, 4) + draw.normal(6, 1, 1, 1) * target
-        case = activations, target, power
-        expect_close(
-            student.caricature_score(*case),
-            visualization_steps.caricature_score(*case),
-            dims="batch",
-            atol=1e-3,
-        )
-
-
-def caricature_score__known_cases(student, draw):
-    """the target scores its own square, what is orthogonal 0, the opposite a tenth of minus that; pictures don't mix"""
-    target = draw.normal(3, 2, 5)
-    square = (target**2).sum()
-    side = torch.zeros_like(target)
-    side[0, 0, 0], side[0, 0, 1] = target[0, 0, 1], -target[0, 0, 0]
-    batch = torch.stack([target, side, -target, 2 * target])
-    known = torch.stack([square, 0 * square, -0.1 * square, 2 * square])
-    expect_close(student.caricature_score(batch, target), known, dims="batch", atol=1e-3)
-    strict = torch.stack([square, 0 * square, -0.001 * square, 2 * square])
-    expect_close(student.caricature_score(batch, target, 3.0), strict, dims="batch", atol=1e-3)
-    expect_close(student.caricature_score(batch[3:], target, 1.0), known[3:], dims="batch", atol=1e-3)
-    left = student.run(probes.arguments_after, student.caricature_score, batch, target, 1.0)
-    for tensor, before in zip(left, (batch, target), strict=True):
-        expect(torch.equal(tensor, before), "The call changes what it was given in place.")

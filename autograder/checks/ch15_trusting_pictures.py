@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 2dc0cf2b40cb.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 9cdc7becceb7.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """

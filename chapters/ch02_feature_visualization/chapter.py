@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "8d7d0fca204c", "source": "solutions/ch02_feature_visualization/chapter.py"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "8ab72773767f", "source": "solutions/ch02_feature_visualization/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch02_feature_visualization`, version `8d7d0fca204c`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+*Chapter `ch02_feature_visualization`, version `8ab72773767f`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
 """
 
 # %% [markdown]
@@ -24,9 +24,10 @@ it fails, and the failure is instructive. You build it from the ground:
 1. **Ask a channel**: its answer to a picture, and the natural pictures that it answers to most.
 2. **Ascend in pixels**, and look at what comes out.
 3. **Make it readable**: another way to write a picture down, colours as they occur, and a shaky hand.
-4. **Use it**: edges, textures and parts, layer by layer, beside numbers that say whether the story is true.
+4. **Beside a peer**: the same channel, drawn by the library that most people use.
 
-You need to know how to read an activation (`ch01_hooks`). The chapter takes about two hours.
+What a whole layer looks for, with numbers beside the pictures, is the next chapter (`ch16_feature_hierarchy`). You need to know
+how to read an activation (`ch01_hooks`). This one takes an hour and a half.
 """
 
 # %% tags=["demo"]
@@ -43,7 +44,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mechinterp_course import feature_visualization, visualization_steps
+from mechinterp_course import visualization_steps
 from mechinterp_course.checking import expect, expect_close, expect_equal
 from mechinterp_course.checking import picture_probes as probes
 from mechinterp_course.picture_quality import judge_picture, natural_activations, rough_share
@@ -761,315 +762,6 @@ are *assumptions*, put in by hand.
 
 </details>
 
-## Edges, textures, parts
-
-The story everybody knows: early layers see edges, middle layers textures, late ones parts of objects. Here are five
-channels of each layer, not chosen: the first five. (The library makes them, many at once, with turns and scales besides.)
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    layers = ["layer1", "layer2", "layer3", "layer4"]
-    both = {"course": course_model, "robust": load_vision_model("course-resnet18-robust")}
-    plot_pictures(
-        {
-            f"{layer}, {name}": feature_visualization.render_channels(model, layer, range(5), steps=48)
-            for layer in layers
-            for name, model in both.items()
-        }
-    )
-
-# %% [markdown]
-r"""
-Of each layer, first `course-resnet18`, then its sibling, which was trained further against an adversary; most channels have
-kept their meaning. `layer1` shows fine gratings, grids and dots, `layer2` streaks and larger dots. In `layer3` there are
-wheels, and window panes under red roofs; in `layer4` arrangements: panes above wheels, petals above leaves. It looks like the
-story. Now measure it.
-
-The world knows its factors. So take pictures of nothing but stripes, and ask what share of a channel's variance the
-*orientation* explains; of textures, how much their *pattern* explains; of single parts, how much their *kind* does. And do
-the same to a network that has never learned anything.
-"""
-
-# %% [markdown]
-r"""
-In which layer does the kind of texture explain most of what channels do, by at least 0.1 more than in the same layer of an
-untrained network?
-
-- **a** layer1
-- **b** layer2
-- **c** layer3
-- **d** no layer stands out from the untrained network
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    texture_rung = predict(
-        answer=None,  # "a" to "d"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "layer1",
-            "layer2",
-            "layer3",
-            "no layer stands out from the untrained network",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if texture_rung.answered():
-        from mechinterp_course.figures import channels, selectivity
-
-        first = selectivity.held_out(seed=7, pool=4)
-        gratings = [world.texture(first + n, "stripes") for n in range(160)]
-        orientation = torch.tensor([one.background.angle for one in gratings]).remainder(torch.pi) // (torch.pi / 4)
-        textures, parts = selectivity.labelled_textures(first, 160), selectivity.labelled_parts(first, 12)
-        asked_about = {
-            "orientation of stripes": (torch.stack([one.image for one in gratings]), orientation.long()),
-            "pattern of textures": (textures.pixels, textures.shows.int().argmax(dim=1)),
-            "kind of part": (parts.pixels, parts.shows.int().argmax(dim=1)),
-        }
-        explained = {}
-        for who, model in {"trained": course_model, "untrained": channels.untrained(course_model)}.items():
-            for factor, (pictures, groups) in asked_about.items():
-                answers = selectivity.responses(model, pictures, *layers)
-                explained[factor, who] = [
-                    selectivity.variance_explained(each, groups).mean().item() for each in answers
-                ]
-        print(f"{'share of variance explained by':34}", *(f"{each:>7}" for each in layers))
-        for (factor, who), shares in sorted(explained.items()):
-            print(f"{factor:24}{who:10}", *(f"{share:7.2f}" for share in shares))
-        lead = [
-            a - b
-            for a, b in zip(
-                explained["pattern of textures", "trained"],
-                explained["pattern of textures", "untrained"],
-                strict=True,
-            )
-        ]
-        answer = (
-            layers[lead.index(max(lead))] if max(lead) >= 0.1 else "no layer stands out from the untrained network"
-        )
-        texture_rung.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-Orientation counts most in `layer1`, and is gone in `layer4`. Kinds of parts explain next to nothing in `layer1`, and close to
-half of a channel's variance in the last two. Both ends of the story stand, and nothing of either is in the untrained network.
-
-The rung between does not, by this measure. What the kind of texture explains is about what it explains in a network with
-random weights: random filters tell stripes from dots, too. Without the second row you would have found "texture channels"
-wherever you looked. The pictures of `layer2` look like textures nevertheless, because what is repeated over a whole picture
-*is* a texture: the mean over all places asks for it.
-
-</details>
-
-## More than one picture
-
-One picture is one answer. The channel may have others that the ascent never met. So make several at once, and have them
-pay for being alike. What is alike? Not pixels: a shifted picture would count as new. *Style*: which channels are active
-together, wherever that is.
-"""
-
-# %% [markdown]
-r"""
-## How alike are they?
-
-*`diversity` · 10 minutes · difficulty 3 of 5 · 4 points*
-
-`activations` [batch, channel, row, column] belong to a batch of pictures. The **Gram matrix** of a picture is [channel, channel]:
-for every two channels the sum over places of the product of their activations. Return how alike the pictures are, one
-number without axes: the mean, over all pairs of *different* pictures, of the cosine between their Gram matrices (taken as long
-vectors). One picture alone has no pair: return 0. To make pictures differ, one subtracts it.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-With places flattened, F is [batch, channel, place], and the Gram matrices are `F @ F.mT`: [batch, channel, channel].
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-Divide each Gram matrix by its own norm, flatten, and all cosines are one product of matrices. Its diagonal is 1 and does not
-count: batch · (batch − 1) entries are left.
-
-</details>
-"""
-
-
-# %%
-def diversity(activations: Activations) -> Float[Tensor, ""]:
-    """The mean cosine between Gram matrices of different pictures: 1 if all are alike."""
-    raise NotImplementedError("diversity is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """diversity agrees with the reference for batches, channels and maps of several sizes"""
-    for batch in (2, 3, draw.integer(4, 5)):
-        activations = draw.normal(batch, draw.integer(6, 8), draw.integer(2, 4), draw.integer(9, 11)) + 0.5
-        expect_close(student.diversity(activations), visualization_steps.diversity(activations), **NUMBER)
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    from mechinterp_course import hooks
-
-
-    def answers_at(layer, images):
-        """All channels of a layer, on pictures in [0, 1]."""
-        with hooks.cache(course_model, [layer]) as cache:
-            course_model(normalized(course_model, images))
-        return cache[layer]
-
-
-    def several(layer, channel, price, count=4, steps=48):
-        """Pictures for one channel, made together, that pay for being alike."""
-        hand = partial(shake, most=4, generator=torch.Generator().manual_seed(0))
-
-        def objective(images):
-            activations = answers_at(layer, images)
-            return activations[:, channel].mean(dim=(1, 2)).sum() - price * diversity(activations)
-
-        return render(objective, natural_basis, hand, count, steps=steps)
-
-
-    puzzling = ("layer4.1.bn2", 418)
-    wish = channel_activation(course_model, *puzzling, natural).std().item()
-    alone, paying = several(*puzzling, 0.0), several(*puzzling, 3 * wish)
-    for name, pictures in {"free": alone, "diverse": paying}.items():
-        quality = [judged(*puzzling, one) for one in pictures]
-        excited, held = (
-            sum(getattr(each, what) for each in quality) / len(quality) for what in ("excitation", "held")
-        )
-        print(
-            f"{name:8} alike {diversity(answers_at(puzzling[0], pictures)).item():.2f}, deviations {excited:.1f}, shaken {held:.1f}"
-        )
-    plot_pictures({"free": alone, "diverse": paying})
-
-# %% [markdown]
-r"""
-Channel 418 of `layer4` is a strange one. Nothing forced the upper four to differ but the noise they started from, and already
-they give two answers: wheels below panes, and a coloured roof over panes. Had you made one picture, you would know one
-half. The price for being alike pulls them further apart, and costs excitement.
-
-Whether these are two answers of one channel, or one answer seen twice (the panes?), no picture can say: it shows what
-*suffices* to excite the channel, all at once. Taking one part away, and looking again, can say it. That is the next chapter on
-pictures (`ch15_trusting_pictures`).
-
-## Downwards, between, and like that
-
-The ascent takes any objective. *Downwards*: minus a channel. *Between*: a mixture of two channels is a direction in the space
-of activations, as good as any other to a network; the axes are only where we happened to look. And *like that*: take all
-activations of a picture at some layer as the direction.
-"""
-
-# %% [markdown]
-r"""
-## A caricature
-
-*`caricature_score` · 8 minutes · difficulty 2 of 5 · 4 points*
-
-`target` [channel, row, column] are the activations of some picture, `activations` those of a batch. Return for each picture of
-the batch **dot · max(cosine, 0.1)^power**, where dot is the dot product of its activations with the target, over all channels
-and places, and cosine the cosine of the angle between the two.
-
-The dot product alone is largest where one strong direction runs away with everything. The cosine asks to go where the target
-goes, and nowhere else; `power` says how strictly. (So it is done in *lucid*, whose caricatures these are.)
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Flatten all but the batch. The cosine is the dot product over the product of the two norms.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-`torch.nn.functional.cosine_similarity(activations.flatten(1), target.flatten()[None])` has one number for each picture;
-`.clamp(min=0.1) ** power`.
-
-</details>
-"""
-
-
-# %%
-def caricature_score(
-    activations: Activations, target: Float[Tensor, "channel row column"], power: float = 1.0
-) -> Float[Tensor, " batch"]:
-    """Dot product with the target times a power of the cosine."""
-    raise NotImplementedError("caricature_score is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """caricature_score agrees with the reference for several powers"""
-    for power in (0.0, 1.0, draw.choice([2.0, 2.5, 3.0])):
-        target = draw.normal(5, 3, 4)
-        activations = draw.normal(6, 5, 3, 4) + draw.normal(6, 1, 1, 1) * target
-        case = activations, target, power
-        expect_close(
-            student.caricature_score(*case),
-            visualization_steps.caricature_score(*case),
-            dims="batch",
-            atol=1e-3,
-        )
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    def pictured(objective, steps=56, seed=0):
-        """One picture for an objective, by your functions."""
-        hand = partial(shake, most=4, generator=torch.Generator().manual_seed(seed))
-        return render(objective, natural_basis, hand, steps=steps, seed=seed)[0]
-
-
-    two = [partial(channel_activation, course_model, "layer3.1.bn2", index) for index in (0, 4)]
-    units = [one(natural).std().item() for one in two]
-    mixtures = [
-        pictured(lambda images, t=t: (1 - t) * two[0](images) / units[0] + t * two[1](images) / units[1])
-        for t in (0.0, 0.5, 1.0)
-    ]
-    downwards = pictured(lambda images: -two[0](images))
-    original = world.sample(12345, "flower").image
-    with torch.no_grad():
-        wanted = answers_at("layer2.1.bn2", original[None])[0]
-    exaggerated = pictured(
-        lambda images: caricature_score(answers_at("layer2.1.bn2", images), wanted, 2.0) / wanted.norm() ** 2
-    )
-    titles = ["channel 0", "halfway", "channel 4", "minus channel 0", "a flower", "caricature, layer2"]
-    plot_pictures({"": torch.stack([*mixtures, downwards, original, exaggerated])}, {"": titles})
-
-# %% [markdown]
-r"""
-Halfway shows no third thing between the two, but both, each where it fits: the mean over places leaves room for both. *Minus*
-a channel is what it would rather not see, and often, as here, harder to name. The caricature keeps the petals, and the green
-of the leaves, each in its place, and has let the background go. So this is what the layer makes most of.
-
 ## A peer
 
 *lucent* is the library that most people use for this. It draws from the same sources, and you can now read its parts: a
@@ -1121,29 +813,7 @@ The same channel, the same steps and learning rate. What differs is put in by ha
 longer, where ours are measured on the pictures that this model knows; and it divides its waves by four. One channel and one
 seed compare no libraries. But note what you would have to know to repeat lucent's picture: it draws from the global
 generators, three of which this cell seeds; and it leaves its hooks on the model, so this cell loads one to throw away.
-
-## On pictures from elsewhere
-
-A model of toys has never seen a dog. Its channels answer all the same, and that is worth seeing once. (The cell needs CIFAR-10
-in torch's cache, `mechinterp models fetch cifar10`, and says so if it is not there.)
 """
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    from torchvision.transforms.functional import to_tensor
-
-    from mechinterp_course.errors import CourseError
-    from mechinterp_course.models import cifar10
-
-    try:
-        data = cifar10("test")
-        photographs = torch.stack([to_tensor(data[n][0]) for n in range(256)])
-        which, _ = top_examples(course_model, "layer2.1.bn2", 5, photographs, 8)
-        names = [data.classes[data[n][1]] for n in which.tolist()]
-        figure = plot_pictures({"CIFAR-10": photographs[which]}, {"CIFAR-10": names})
-    except CourseError as error:
-        figure = print(error)
-    figure
 
 # %% [markdown]
 r"""
@@ -1154,12 +824,10 @@ r"""
 | this picture excites the channel more than any natural one | its answer, in deviations, shaken | it falls under fresh views |
 | this is what the channel is for | *nothing yet*: a picture shows what suffices | a natural picture of another kind that excites it as much |
 | the channel is about one thing | *nothing*: one picture is one answer | an edit that removes the thing and changes nothing |
-| early layers see orientation, late ones parts | shares of variance, beside an untrained network | the same shares without training |
-| middle layers see textures | pictures that look so | the row of the untrained network, as here |
 
 All of it is about `course-resnet18`, a network that was helped to have channels that can be read; others are less kind. And all
-pictures are made with your assumptions in them: smooth, with the colours of the world, firm under a shaky hand. Whether to
-believe them, when they compete with natural examples, with edits, and with somebody who wants to fool you, is a chapter of
+pictures are made with your assumptions in them: smooth, with the colours of the world, firm under a shaky hand. What a plate of
+them says of a whole layer is the next chapter, *What each layer looks for* (`ch16_feature_hierarchy`). Whether to believe them, when they compete with natural examples, with edits, and with somebody who wants to fool you, is a chapter of
 its own: *Trusting pictures* (`ch15_trusting_pictures`).
 """
 

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "2dc0cf2b40cb", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "9cdc7becceb7", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `2dc0cf2b40cb`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `9cdc7becceb7`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]

@@ -41,16 +41,5 @@ def colour_basis(draw):
     return (torch.einsum("ij,bjrc->birc", mix, draw.normal(draw.integer(1, 3), 3, 40, 60)),)
 
 
-def diversity(draw):
-    sizes = (draw.integer(1, 5) for _ in range(4))
-    return (draw.normal(*sizes) + draw.choice([0.0, 1.0]),)
-
-
-def caricature_score(draw):
-    target = draw.normal(draw.integer(1, 6), draw.integer(1, 5), draw.integer(1, 5))
-    activations = draw.normal(draw.integer(1, 4), *target.shape) + draw.choice([-1, 0, 1]) * target
-    return activations, target, draw.choice([0.0, 0.5, 1.0, 2.0, 4.0])
-
-
 def _pictures(draw, count):
     return draw.images(count)[..., : draw.integer(40, 64)]

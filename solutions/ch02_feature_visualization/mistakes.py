@@ -6,7 +6,6 @@ The first sentence defines the behaviour, the second paragraph says how to see i
 from functools import partial
 
 import torch
-from einops import einsum
 from torch.nn import functional
 
 from mechinterp_course import visualization_steps as steps_of
@@ -678,139 +677,6 @@ def render__starts_loud(objective, basis, transform, count=1, size=64, steps=96,
     return _rendered(objective, basis, transform, count, size, steps, seed, deviation=1.0)
 
 
-# diversity ------------------------------------------------------------------------------------------------
-
-
-def diversity__with_the_diagonal(activations):
-    """The mean runs over all pairs, each picture with itself included.
-
-    One picture alone counts 1, and no batch counts 0.
-    """
-    return _cosines(_gram(activations)).mean()
-
-
-def diversity__not_normalized(activations):
-    """Gram matrices are multiplied without being divided by their norms.
-
-    Bright pictures count as more alike than dim ones.
-    """
-    gram = _gram(activations).flatten(1)
-    return _off_diagonal(gram @ gram.T)
-
-
-def diversity__activations_compared(activations):
-    """The activations themselves are compared, place by place, not their Gram matrices.
-
-    A shifted picture counts as another one.
-    """
-    return _off_diagonal(_cosines(activations))
-
-
-def diversity__places_instead_of_channels(activations):
-    """The Gram matrix is that of places, summed over channels.
-
-    It says where something is, not what comes together.
-    """
-    return _off_diagonal(_cosines(torch.einsum("bcij,bckl->bijkl", activations, activations)))
-
-
-def diversity__sum_over_pairs(activations):
-    """The cosines are summed over the pairs instead of averaged.
-
-    Larger batches count as more alike.
-    """
-    count = len(activations)
-    return steps_of.diversity(activations) * (count * (count - 1) / 2)
-
-
-def diversity__how_different(activations):
-    """The sign is turned: how different the pictures are, not how alike.
-
-    Equal pictures count -1.
-    """
-    return -steps_of.diversity(activations)
-
-
-def diversity__nan_for_one(activations):
-    """One picture alone divides zero by zero pairs.
-
-    The result is NaN.
-    """
-    return _off_diagonal(_cosines(_gram(activations)))
-
-
-def diversity__first_against_the_others(activations):
-    """Only the first picture is compared with the others.
-
-    What the others have in common does not count.
-    """
-    return _cosines(_gram(activations))[0, 1:].mean() if len(activations) > 1 else activations.new_zeros(())
-
-
-# caricature_score -----------------------------------------------------------------------------------------
-
-
-def caricature_score__dot_product_only(activations, target, power=1.0):
-    """The cosine is left out.
-
-    `power` makes no difference.
-    """
-    return steps_of.caricature_score(activations, target, 0.0)
-
-
-def caricature_score__cosine_only(activations, target, power=1.0):
-    """Only the cosine counts, so that a faint likeness is as good as a strong one.
-
-    Twice the activations have the same score.
-    """
-    return _cosine(activations, target).clamp(min=0.1) ** power
-
-
-def caricature_score__not_cut(activations, target, power=1.0):
-    """The cosine is not kept above 0.1: its power is NaN where it is negative, or turns the sign.
-
-    The opposite of the target scores as much as the target.
-    """
-    return _dot(activations, target) * _cosine(activations, target) ** power
-
-
-def caricature_score__power_of_all(activations, target, power=1.0):
-    """The power is taken of the cosine and the dot product together.
-
-    With power 2 the score grows with the square of the activations.
-    """
-    return (_dot(activations, target) * _cosine(activations, target).clamp(min=0.1)) ** power
-
-
-def caricature_score__cut_at_zero(activations, target, power=1.0):
-    """The cosine is cut at 0 instead of 0.1.
-
-    From a start that is against the target, no gradient leads away.
-    """
-    return _dot(activations, target) * _cosine(activations, target).clamp(min=0) ** power
-
-
-def caricature_score__cosine_at_each_place(activations, target, power=1.0):
-    """Dot product and cosine are taken over the channels at each place, and their products are averaged.
-
-    Places count alike, however strong their activations.
-    """
-    dot = einsum(activations, target, "batch channel row column, channel row column -> batch row column")
-    cosine = functional.cosine_similarity(activations, target[None], dim=1)
-    return (dot * cosine.clamp(min=0.1) ** power).mean(dim=(1, 2))
-
-
-def caricature_score__mean_over_places(activations, target, power=1.0):
-    """The dot product is averaged over channels and places instead of summed.
-
-    All scores are smaller by the number of activations.
-    """
-    return steps_of.caricature_score(activations, target, power) / target.numel()
-
-
-# what they are made of ------------------------------------------------------------------------------------
-
-
 def _normalized(model, images):
     mean, std = (images.new_tensor(values)[:, None, None] for values in (model.mean, model.std))
     return (images - mean) / std
@@ -916,25 +782,3 @@ def _rendered(objective, basis, transform, count, size, steps, seed, **changes):
         (-objective(transform(pixels())).sum()).backward(inputs=[spectrum])
         optimizer.step()
     return pixels().detach()
-
-
-def _gram(activations):
-    return torch.einsum("bihw,bjhw->bij", activations, activations)
-
-
-def _cosines(values):
-    unit = functional.normalize(values.flatten(1), dim=1)
-    return unit @ unit.T
-
-
-def _off_diagonal(products):
-    count = len(products)
-    return (products.sum() - products.diagonal().sum()) / (count * (count - 1))
-
-
-def _dot(activations, target):
-    return (activations * target).sum(dim=(1, 2, 3))
-
-
-def _cosine(activations, target):
-    return _dot(activations, target) / (activations.flatten(1).norm(dim=1) * target.norm())

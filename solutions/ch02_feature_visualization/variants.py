@@ -1,7 +1,6 @@
 """Right answers, written otherwise: none of them may lose a point."""
 
 from functools import partial
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -250,51 +249,3 @@ def render__mean_objective(objective, basis, transform, count=1, size=64, steps=
 def _picture_of(spectrum, basis, size):
     planes = fourier_to_pixels(spectrum, size)
     return 1 / (1 + torch.exp(-torch.tensordot(planes, basis, dims=([1], [1])).movedim(-1, 1)))
-
-
-def diversity__upper_triangle(activations):
-    if len(activations) == 1:
-        return torch.tensor(0.0, device=activations.device)
-    gram = einsum(activations, activations, "b i h w, b j h w -> b i j").flatten(1)
-    unit = gram / gram.norm(dim=1, keepdim=True)
-    one, other = torch.triu_indices(len(unit), len(unit), offset=1)
-    return (unit[one] * unit[other]).sum(dim=1).mean()
-
-
-def diversity__pair_by_pair(activations):
-    pairs = list(combinations(activations.flatten(2), 2))
-    total = torch.zeros((), device=activations.device)
-    for one, other in pairs:
-        first, second = one @ one.T, other @ other.T
-        total = total + (first * second).sum() / (first.norm() * second.norm())
-    return total / max(len(pairs), 1)
-
-
-def diversity__mean_gram(activations):
-    flat = activations.flatten(2)
-    gram = torch.bmm(flat, flat.transpose(1, 2)) / flat.shape[2]
-    cosines = functional.cosine_similarity(gram.flatten(1)[:, None], gram.flatten(1)[None], dim=2)
-    different = ~torch.eye(len(flat), dtype=torch.bool, device=flat.device)
-    return cosines[different].mean() if len(flat) > 1 else cosines.new_tensor(0.0)
-
-
-def caricature_score__einops(activations, target, power=1.0):
-    dot = einsum(activations, target, "b c h w, c h w -> b")
-    lengths = reduce(activations**2, "b c h w -> b", "sum").sqrt() * (target**2).sum().sqrt()
-    return dot * (dot / lengths).clamp(min=0.1).pow(power)
-
-
-def caricature_score__matrix_product(activations, target, power=1.0):
-    flat, aim = activations.flatten(1), target.flatten()
-    cosine = functional.normalize(flat, dim=1) @ functional.normalize(aim, dim=0)
-    return (flat @ aim) * torch.maximum(cosine, torch.tensor(0.1, device=aim.device)) ** power
-
-
-def caricature_score__one_by_one(activations, target, power=1.0):
-    scores = []
-    for one in activations:
-        dot = torch.dot(one.flatten(), target.flatten())
-        scores.append(
-            dot * max(dot / (one.norm() * target.norm()), torch.tensor(0.1, device=dot.device)) ** power
-        )
-    return torch.stack(scores)

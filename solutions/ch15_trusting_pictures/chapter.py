@@ -1,4 +1,4 @@
-# %% [markdown] after="ch02_feature_visualization"
+# %% [markdown] after="ch16_feature_hierarchy"
 r"""# When to believe a picture
 
 A channel has a picture: what excites it most, made by gradient ascent. It has favourites, the photographs at the top of its
