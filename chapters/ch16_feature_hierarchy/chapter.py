@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "2f2c2d214cf2", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
+#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "01015c3e8344", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch16_feature_hierarchy`, version `2f2c2d214cf2`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
+*Chapter `ch16_feature_hierarchy`, version `01015c3e8344`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
 """
 
 # %% [markdown]
@@ -50,7 +50,7 @@ from mechinterp_course.checking import (
 Activations = Float[Tensor, "batch channel row column"]
 Responses = Float[Tensor, "picture channel"]  # the mean of each channel over all places, for each picture
 NUMBER = {"dims": ""}
-TUNING = {"dims": "what channel", "atol": 1e-4}
+TUNING = {"dims": "what channel"}
 
 # %% tags=["demo"]
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from torch import Tensor
 from mechinterp_course.checking.comparison import expect, expect_close, expect_equal
 
 ROW = "A layer's row has a key 'silent' and one for each factor."
-FACTS = "A factor's facts are 'explained', 'beyond' and 'channel'."
+FACTS = "A factor's facts are 'explained' and 'beyond', Python floats, and 'channel', an int."
+KINDS = {"explained": float, "beyond": float, "channel": int}
 
 
 def a_gradient(draw):
@@ -114,7 +115,8 @@ def expect_report(found, trained, groups):
         expect(isinstance(row, dict) and set(row) == {"silent", *groups}, ROW)
         for factor in groups:
             facts = row[factor]
-            expect(isinstance(facts, dict) and set(facts) == {"explained", "beyond", "channel"}, FACTS)
+            right = isinstance(facts, dict) and {name: type(fact) for name, fact in facts.items()} == KINDS
+            expect(right, FACTS)
 
 
 def expect_same_report(found, known):
