@@ -413,6 +413,7 @@ def test_a_chapter_stands_behind_the_one_that_it_comes_after(tmp_path):
         "ch02_b": "",
         "ch04_d": "",
         "ch05_e": "",
+        "ch12_l": ' after="ch13_m"',
         "ch13_m": ' after="ch04_d"',
         "ch14_n": ' after="ch09_x"',
     }
@@ -420,7 +421,15 @@ def test_a_chapter_stands_behind_the_one_that_it_comes_after(tmp_path):
         (tmp_path / "solutions" / slug).mkdir(parents=True)
         source = f"# %% [markdown]{option}\n# # A title\n"
         (tmp_path / "solutions" / slug / "chapter.py").write_text(source, encoding="utf-8")
-    assert chapter_slugs(tmp_path) == ["ch02_b", "ch04_d", "ch13_m", "ch05_e", "ch14_n"]
+    assert chapter_slugs(tmp_path) == ["ch02_b", "ch04_d", "ch13_m", "ch12_l", "ch05_e", "ch14_n"]
+
+
+def test_chapters_that_come_after_each_other_are_kept_all_the_same(tmp_path):
+    for slug, after in {"ch01_a": "ch02_b", "ch02_b": "ch01_a", "ch03_c": "ch04_d"}.items():
+        (tmp_path / "solutions" / slug).mkdir(parents=True)
+        source = f'# %% [markdown] after="{after}"\n# # A title\n'
+        (tmp_path / "solutions" / slug / "chapter.py").write_text(source, encoding="utf-8")
+    assert chapter_slugs(tmp_path) == ["ch03_c", "ch01_a", "ch02_b"]
 
 
 def test_a_chapter_that_does_not_exist_is_refused_with_the_ones_that_do(course):

@@ -67,13 +67,17 @@ def chapter_slugs(root: Path) -> list[str]:
     That is the order of their numbers, but a chapter whose first line says `after="ch04_path_patching"`
     directly follows that one, where it is there.
     """
-    order: list[str] = []
+    follows = {}
     for path in sorted(root.glob("solutions/*/chapter.py")):
         with path.open(encoding="utf-8") as source:
             after = AFTER.match(source.readline())
-        place = order.index(after[1]) + 1 if after and after[1] in order else len(order)
-        order.insert(place, path.parent.name)
-    return order
+        follows[path.parent.name] = after[1] if after else None
+    order = [slug for slug, after in follows.items() if after not in follows]
+    left = [slug for slug in follows if slug not in order]
+    while ready := [slug for slug in left if follows[slug] in order]:
+        order.insert(order.index(follows[ready[0]]) + 1, ready[0])
+        left.remove(ready[0])
+    return order + left
 
 
 def load_chapter(root: Path, slug: str) -> Chapter:
