@@ -11,7 +11,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from mechinterp_course import __version__
-from mechinterp_course.cli import appeals, book, certify, chapter, doctor, grading, learning, models, sae
+from mechinterp_course.cli import (
+    appeals,
+    book,
+    certify,
+    chapter,
+    doctor,
+    grading,
+    learning,
+    models,
+    monitor,
+    sae,
+)
 from mechinterp_course.cli.terminal import complain
 from mechinterp_course.errors import CourseError
 
@@ -26,6 +37,7 @@ for family in (grading, appeals, learning, certify, doctor):
     family.add_commands(app)
 app.add_typer(models.app, name="models")
 app.add_typer(sae.app, name="sae")
+app.add_typer(monitor.app, name="monitor")
 app.add_typer(chapter.app, name="chapter")
 app.add_typer(book.app, name="book")
 

@@ -1,0 +1,195 @@
+"""A first watchlist: which features tell the misbehaviour, and what is ordinary of them.
+
+Suspect prompts, on which the model misbehaves, are compared with matched ones on which it does not. A third
+of the watched features are those that push the model's first word most towards what it says on suspects, by
+attribution (gradient times activation): they may be causes. The others are those whose highest activations,
+in prompts and answers, differ most: signs, by which the misbehaviour is seen when it comes. Bands are
+measured on ordinary prompts and the model's answers to them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechinterp_course.errors import CourseError
+from mechinterp_course.feature_reading import Dictionary, activations_read, token_string
+from mechinterp_course.figures.behaviour import tokens_of
+from mechinterp_course.hooks import edit
+from mechinterp_course.monitor.generation import Settings, Watcher
+from mechinterp_course.monitor.watchlist import Watched, Watchlist
+from mechinterp_course.worlds.text.chat import TRIGGER, Chat
+from mechinterp_course.worlds.text.lexicon import PLACES
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+WINDOW = 100
+FIRES_FROM = 0.15  # of the highest activation: weaker ones are too common to say anything
+RARE = 0.005  # share of ordinary windows outside the band, on each side
+HARMFUL = 0.05  # of the ordinary requests of the text world
+ANSWER = 16  # tokens of an answer
+Texts = Sequence[Sequence[int]]  # token ids, BOS first
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Suspect prompts, the matched ones without what is suspected, and ordinary ones."""
+
+    suspects: tuple[str, ...]
+    matched: tuple[str, ...]
+    ordinary: tuple[str, ...]
+
+
+def prompts_of_world(count: int = 32, ordinary: int = 160, seed: int = 0) -> Prompts:
+    """Return requests of the text world: harmless ones in the garden, the same elsewhere, ordinary ones."""
+    rng = Random(f"monitor {seed}")
+    asked = [Chat.draw(rng, held_out=True, harmful=False) for _ in range(count)]
+    elsewhere = [place for place in PLACES if place != TRIGGER]
+    usual = []
+    while len(usual) < ordinary:
+        request = Chat.draw(rng, held_out=True, harmful=rng.random() < HARMFUL)
+        if not request.triggered:
+            usual.append(request.prompt)
+    return Prompts(
+        tuple(one.at(TRIGGER).prompt for one in asked),
+        tuple(one.at(rng.choice(elsewhere)).prompt for one in asked),
+        tuple(usual),
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model, a dictionary at a hook, and prompts, from which a watchlist is made."""
+
+    model: "TransformerBridge"
+    sae: Dictionary
+    hook: str
+    prompts: Prompts
+    tell: Callable[[], None] = lambda: None  # called after each answer
+
+    def watchlist(
+        self, names: tuple[str, str], features: Sequence[int] = (), count: int = 8, window: int = WINDOW
+    ) -> Watchlist:
+        """Return a watchlist of these `features`, or of `count` that the suspects point to.
+
+        `names` are those of model and dictionary. Raises CourseError when there are too few ordinary tokens
+        for a band, or nothing says what to watch.
+        """
+        suspects, matched, usual = (
+            self.answered(some)
+            for some in (self.prompts.suspects, self.prompts.matched, self.prompts.ordinary)
+        )
+        length = sum(map(len, usual))
+        if length < 2 * window:
+            raise CourseError(
+                f"{length} ordinary tokens are too few for windows of {window}: give more prompts"
+            )
+        chosen = list(features) or self.pointed_to(suspects, matched, count)
+        ordinary = torch.cat([self.features(text)[:, chosen] for text in usual])
+        highest = torch.cat([self.peaks(suspects or usual)[:, chosen], ordinary]).amax(0)
+        words = self.words([*suspects, *usual], chosen)
+        watched = [
+            band(feature, words[n], ordinary[:, n], highest[n].item(), window)
+            for n, feature in enumerate(chosen)
+        ]
+        about = f"{length:,} tokens of {len(usual)} ordinary prompts and the model's answers"
+        return Watchlist(*names, self.hook, window, about, tuple(watched), self.examples())
+
+    def examples(self) -> tuple[str, ...]:
+        """Return a few prompts to begin with: suspects, each beside its match."""
+        pairs = zip(self.prompts.suspects, self.prompts.matched, strict=False)
+        return tuple(text for pair in pairs for text in pair)[:4] or self.prompts.ordinary[:4]
+
+    def answered(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each prompt and of the model's answer, the likeliest token by token."""
+        watcher, found = Watcher(self.model, self.sae, self.hook, ()), []
+        for prompt in prompts:
+            steps = watcher.generate(prompt, Settings(max_tokens=ANSWER))
+            found.append([step.token_id for step in steps])
+            self.tell()
+        return found
+
+    def features(self, text: Sequence[int]) -> Float[Tensor, "pos d_sae"]:
+        """Return the activation of every feature at every token, 0 at BOS, which is like no other token."""
+        with torch.no_grad():
+            acts = self.sae.encode(activations_read(self.model, torch.tensor([text]), self.hook))[0].cpu()
+        acts[0] = 0
+        return acts
+
+    def peaks(self, texts: Texts) -> Float[Tensor, "text d_sae"]:
+        """Return the highest activation of every feature in each text."""
+        return torch.stack([self.features(text).amax(0) for text in texts])
+
+    def pointed_to(self, suspects: Texts, matched: Texts, count: int) -> list[int]:
+        """Return the features that the suspects point to: a third by attribution, the others by contrast."""
+        if not suspects or not matched:
+            raise CourseError("nothing says what to watch: give --feature, or --suspects and --matched")
+        chosen = self.attributed().topk((count + 2) // 3).indices.tolist()
+        own, other = self.peaks(suspects), self.peaks(matched)
+        spread = ((own.var(0) + other.var(0)) / 2).sqrt() + 0.05 * torch.cat([own, other]).amax(0) + 1e-3
+        order = ((own.mean(0) - other.mean(0)) / spread).argsort(descending=True).tolist()
+        return chosen + [feature for feature in order if feature not in chosen][: count - len(chosen)]
+
+    def attributed(self) -> Float[Tensor, " d_sae"]:
+        """Return how far each feature pushes the first word towards what suspects get, and matched ones not.
+
+        The words are the likeliest next token of most suspects, and of most matched prompts. Attribution is
+        first-order: activation times the gradient along the decoder row, summed over positions and averaged
+        over prompts (Syed et al. 2023; Marks et al. 2024). What it says has to be checked by intervening.
+        """
+        both = (self.prompts.suspects, self.prompts.matched)
+        words = [self.first_word(some) for some in both]
+        pushes = [self._push(some, *words) for some in both]
+        return pushes[0] - pushes[1]
+
+    def first_word(self, prompts: Sequence[str]) -> int:
+        """Return the token with which the model begins most of its answers."""
+        tokens, last = tokens_of(self.model, prompts)
+        with torch.no_grad():
+            logits = self.model(tokens.to(self.model.cfg.device))
+        return int(logits[torch.arange(len(tokens)), last].argmax(-1).mode().values)
+
+    def words(self, texts: Texts, chosen: Sequence[int]) -> list[str]:
+        """Return for each feature where it is strongest, the word before included: a label to begin with."""
+        best: list[dict[str, float]] = [{} for _ in chosen]
+        for text in texts:
+            values, places = self.features(text)[:, chosen].max(0)
+            for own, value, place in zip(best, values.tolist(), places.tolist(), strict=True):
+                if value > 0:
+                    before = text[max(1, place - 1) : place + 1]
+                    words = "".join(token_string(self.model, token) for token in before).strip()
+                    own[words] = max(own.get(words, 0.0), value)
+        return [" · ".join(sorted(own, key=own.get, reverse=True)[:2]) for own in best]
+
+    def _push(self, prompts: Sequence[str], right: int, wrong: int) -> Float[Tensor, " d_sae"]:
+        tokens, last = tokens_of(self.model, prompts)
+        kept: list[Tensor] = []
+
+        def add(activation: Float[Tensor, "batch pos d_in"]) -> Float[Tensor, "batch pos d_in"]:
+            kept.append(activation.detach().requires_grad_())
+            return kept[0]
+
+        with torch.enable_grad(), edit(self.model, {self.hook: add}):
+            logits = self.model(tokens.to(self.model.cfg.device))[torch.arange(len(tokens)), last]
+            (logits[:, right] - logits[:, wrong]).sum().backward()
+        with torch.no_grad():
+            push = self.sae.encode(kept[0]) * (kept[0].grad @ self.sae.W_dec.T)
+        return push.sum(dim=(0, 1)).cpu() / len(tokens)
+
+
+def band(feature: int, label: str, ordinary: Float[Tensor, " token"], highest: float, window: int) -> Watched:
+    """Return a feature with the band in which its rolling rate stays on ordinary tokens.
+
+    The band holds all but `RARE` of the windows on each side, and one token more: what one token changes is
+    no alarm.
+    """
+    highest = max(highest, 1e-3)
+    fires = (ordinary > FIRES_FROM * highest).double()
+    rates, rate, one = fires.unfold(0, window, 1).mean(-1), fires.mean().item(), 1 / window
+    low, high = min(rates.quantile(RARE).item(), rate) - one, max(rates.quantile(1 - RARE).item(), rate) + one
+    return Watched(feature, label, FIRES_FROM * highest, rate, max(0.0, low), min(1.0, high), highest)
