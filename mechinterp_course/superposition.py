@@ -112,10 +112,10 @@ def train_models(
 
 
 def train_toy(
-    probability: PerFeature, importance: PerFeature, hidden: int, seed: int
+    probability: PerFeature, importance: PerFeature, hidden: int, seed: int, steps: int = 300
 ) -> tuple[Weights, PerFeature]:
-    """Return W and b of models trained on independent features: `train_models` with its own settings."""
-    models = train_models(probability, importance, hidden, seed)
+    """Return W and b of models trained on independent features: `train_models` in a hurry."""
+    models = train_models(probability, importance, hidden, seed, steps, rate=0.05)
     return models.W, models.b
 
 

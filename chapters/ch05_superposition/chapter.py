@@ -1,0 +1,1010 @@
+# ---
+# jupyter:
+#   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
+#   mechinterp_course: {"chapter": "ch05_superposition", "version": "2c235e0bfeb4", "source": "solutions/ch05_superposition/chapter.py"}
+# ---
+
+# %% [markdown]
+r"""
+*Chapter `ch05_superposition`, version `2c235e0bfeb4`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
+"""
+
+# %% [markdown]
+r"""
+# Superposition
+
+Neurons of language models answer to several unrelated things at once. One explanation is *superposition*: a network has
+more features to keep than dimensions to keep them in, and stores them along directions that are not orthogonal. The
+price is interference. It is bearable when features are rare, so that two of them seldom meet.
+
+This chapter builds the smallest networks that do this, the ReLU output models of
+[Elhage et al. 2022](https://transformer-circuits.pub/2022/toy_model/index.html), and takes them apart completely:
+
+1. **The model**: output, loss and data of many toy models side by side, and how to train them.
+2. **Figures**: antipodal pairs, pentagons, and numbers that tell what part of a dimension a feature has.
+3. **Phases**: when is a feature left out, when does it get a dimension, when does it share one? With formulas.
+4. **Neurons**: when an axis of the hidden layer means something, and how six neurons compute any number of absolute values.
+
+You need PyTorch, and no other chapter. It takes about two hours. Everything trains on one core, in seconds.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from mechinterp_course.checking import run_check
+    from mechinterp_course.predictions import predict
+
+# %% tags=["given"]
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechinterp_course import (
+    superposition,
+    superposition_geometry,
+    superposition_neurons,
+    superposition_phases,
+)
+from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises, toy_models
+
+Features = Float[Tensor, "batch instance feature"]
+Weights = Float[Tensor, "instance feature hidden"]
+PerFeature = Float[Tensor, "instance feature"]
+ANSWERS = {"dims": "batch instance feature", "atol": 1e-5}  # results are compared by axes, up to rounding
+BY_INSTANCE = {"dims": "instance", "atol": 1e-5}
+BY_FEATURE = {"dims": "instance feature", "atol": 1e-5}
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    from mechinterp_course.superposition_geometry import describe, figures
+    from mechinterp_course.superposition_plots import (
+        plot_dimensionality,
+        plot_directions,
+        plot_over_probability,
+        plot_phase_diagram,
+        plot_weights,
+    )
+
+    IMPORTANCE = 0.9 ** torch.arange(5.0)  # feature 0 matters most
+
+
+    def five_in_two(probability, seed=0, instances=5):
+        """Models of five features in two dimensions, trained side by side, each feature present with a probability."""
+        chance = torch.full((instances, 5), probability)
+        return superposition.train_models(chance, IMPORTANCE.expand(instances, 5), 2, seed)
+
+
+    def drawn(models):
+        """Every model's features as arrows in its two dimensions."""
+        return plot_directions(models.W, [describe(figures(W)) for W in models.W], IMPORTANCE)
+
+
+    drawn(five_in_two(1.0))
+
+# %% [markdown]
+r"""
+Five numbers go in, two numbers are all that the model keeps, and from these it has to say what the five were. Each panel is one
+training from another start: an arrow for each feature says how it is written into the two dimensions. Here all five
+features are present in every example. Most models do the obvious. They keep the two features that matter most, numbers 0 and 1,
+in directions at right angles, and drop the others (gray dots near the middle).
+
+Now make features rare: each is present in one example of twenty, on its own, and is 0 in the others.
+"""
+
+# %% [markdown]
+r"""
+How many of the five features will most of the models keep, with an arrow of about the length of the circle's radius?
+
+- **a** 2
+- **b** 3
+- **c** 4
+- **d** 5
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    five_features_two_dimensions = predict(
+        answer=None,  # "a" to "d"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "2",
+            "3",
+            "4",
+            "5",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if five_features_two_dimensions.answered():
+        rare = five_in_two(0.05)
+        kept = (rare.W.norm(dim=-1) > 0.5).sum(-1)
+        print("features kept by each model:", kept.tolist())
+        answer = str(kept.mode().values.item())
+        drawn(rare)
+        five_features_two_dimensions.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+All five live in two dimensions, as a pentagon. Nobody told the model of pentagons. No two of the arrows are at right angles, so
+no feature can be read without hearing a little of the others; the model has decided that this is worth it, because the
+others are so seldom there. The bias and the ReLU at the end cut off what little is heard.
+
+So counting dimensions does not count features. How the model does it, when it pays, and what it means for somebody who looks at
+single neurons, is the rest of the chapter.
+
+</details>
+
+## The model
+
+A model has one matrix W [feature, hidden] and a bias b [feature]. Features x are written into the hidden dimensions, h = x W, and
+read out by the same directions: x' = ReLU(h Wᵀ + b). We train many such models at once. So every tensor has an axis of
+*instances*: models that differ in their seed, or in how rare or important features are, and never touch each other.
+"""
+
+# %% [markdown]
+r"""
+## Out and back
+
+*`toy_output` · 8 minutes · difficulty 1 of 5 · 5 points*
+
+Return **ReLU(x W Wᵀ + b)** for every example and instance. `features` has axes [batch, instance, feature], `W` [instance, feature,
+hidden], `b` [instance, feature]; the result has the axes of `features`. The hidden layer has no ReLU. Each instance uses its
+own W and b, on its own features.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Two products of matrices, each with the instance as an axis that both factors keep: `einsum` says this in one line each.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+`torch.einsum("bif,ifh->bih", features, W)` is the hidden layer. On the way back h is summed over. The bias is [instance,
+feature] and broadcasts over the batch as it is; add it before the ReLU.
+
+</details>
+"""
+
+
+# %%
+def toy_output(features: Features, W: Weights, b: PerFeature) -> Features:
+    """What each toy model makes of its features: ReLU(x W Wᵀ + b)."""
+    raise NotImplementedError("toy_output is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """toy_output agrees with the reference for several numbers of examples, instances, features and dimensions"""
+    for _ in range(3):
+        case = toy_models.features(draw), *toy_models.weights(draw)
+        features, W, b = toy_models.matching(draw, *case)
+        expect_close(student.toy_output(features, W, b), superposition.toy_output(features, W, b), **ANSWERS)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+## What an error costs
+
+*`toy_loss` · 6 minutes · difficulty 1 of 5 · 4 points*
+
+Return one loss for each instance: the **mean over the batch** of the **sum over features** of importance · (output − feature)².
+`importance` is [instance, feature].
+
+Sum and mean matter here. The sum says that a model with more features has more to lose; the mean that a larger batch is the same
+task. And instances must not be averaged: each has a loss of its own.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Weigh the squares, not the errors: the importance stands outside of the square.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+The errors are [batch, instance, feature], and `importance` broadcasts over the first axis. Then `.sum(dim=-1).mean(dim=0)`.
+
+</details>
+"""
+
+
+# %%
+def toy_loss(output: Features, features: Features, importance: PerFeature) -> Float[Tensor, " instance"]:
+    """The importance-weighted squared error of each instance."""
+    raise NotImplementedError("toy_loss is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """toy_loss agrees with the reference for drawn outputs, features and importances"""
+    for _ in range(3):
+        case = toy_models.outcome(draw)
+        expect_close(student.toy_loss(*case), superposition.toy_loss(*case), **BY_INSTANCE)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+## Data with rare features
+
+*`sparse_features` · 15 minutes · difficulty 3 of 5 · 6 points*
+
+Return `batch` examples, [batch, instance, feature]. A feature is **present** with its `probability` [instance, feature]; then its value
+is uniform in [0, 1], and else it is 0. Every example, instance and feature is drawn anew.
+
+`pairs` says how features 0 and 1, 2 and 3, … go together (their number is even unless `pairs` is "independent"):
+
+- "independent": not at all.
+- "correlated": both of a pair are present or neither is, with the probability of the first. Their *values* remain independent.
+- "anticorrelated": never both. Each is present with its own probability; the two sum to no more than 1.
+
+Different pairs are independent always. All chance comes from `generator`, which lives on the CPU. Papers say *sparsity* for
+1 − probability; the argument is the probability that a feature is there.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Draw presence and value separately. `torch.rand(batch, instances, features, generator=generator) < probability` is the first.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+For anticorrelated features let both look at *one* uniform number: the first is present when it is below p₀, the second when it is
+above 1 − p₁. (Striking out the second where both came up leaves it too rare.)
+
+</details>
+"""
+
+
+# %%
+def sparse_features(
+    probability: PerFeature, batch: int, generator: torch.Generator, pairs: str = "independent"
+) -> Features:
+    """Features that are mostly absent, alone or in pairs."""
+    raise NotImplementedError("sparse_features is not written yet")
+
+
+# %% tags=["check"]
+def check_each_feature_is_present_at_its_own_rate(student, draw):
+    """each feature of each instance is present with its own probability, and then uniform in [0, 1]"""
+    probability = toy_models.probabilities(draw, instances=3, features=5)
+    found = student.run(toy_models.drawn_from, student.sparse_features, probability, 3000, draw.seed())
+    toy_models.expect_rates(found, probability)
+    toy_models.expect_uniform(found)
+
+
+if __name__ == "__main__":
+    run_check(check_each_feature_is_present_at_its_own_rate)
+
+# %% [markdown]
+r"""
+## Train them
+
+*`train_toy` · 15 minutes · difficulty 3 of 5 · 5 points · builds on `toy_output`, `toy_loss`, `sparse_features`*
+
+Return `(W, b)` after `steps` steps of training: [instance, feature, hidden] and [instance, feature], without gradients attached.
+`probability` and `importance` are [instance, feature]; features are independent. Choose the optimizer, its rate and the size of
+a batch (up to 512) yourself. What counts is the loss of each instance on features that your training has not seen, compared
+with what good solutions reach. The checks train six or seven instances of five features in two dimensions for 300 steps.
+
+Training is chance: of five seeds, one may end in a worse figure. So the checks ask for *half* of the instances or more, never for
+all. But the same `seed` must give the same models, and another seed others.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Adam with a learning rate of 0.05 that falls to 0, and batches of 256, fresh ones in each step. A W of small normal numbers is a
+fair start; a W of zeros is not: its gradient is zero too.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Losses of different instances may be *summed* before `backward()`: the derivative of the sum, by an instance's weights, is that of
+its own loss. `torch.Generator().manual_seed(seed)` can serve for both the start and the data.
+
+</details>
+"""
+
+
+# %%
+def train_toy(
+    probability: PerFeature, importance: PerFeature, hidden: int, seed: int, steps: int = 300
+) -> tuple[Weights, PerFeature]:
+    """W and b of toy models, trained side by side."""
+    raise NotImplementedError("train_toy is not written yet")
+
+
+# %% tags=["check"]
+def check_reaches_a_pentagon_s_loss(student, draw):
+    """of six instances with rare features at least three lose no more than 1.25 times what the best pentagon loses"""
+    probability, importance = (torch.full((6, 5), each, device=draw.device) for each in (0.08, 1.0))
+    found = student.train_toy(probability, importance, 2, draw.seed(), 300)
+    losses = toy_models.loss_of(found, probability, importance, 2)
+    ratios = losses / toy_models.pentagon_loss(probability, importance)
+    good = (ratios <= 1.25).sum().item()
+    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios.tolist())
+    expect(good >= 3, f"On new data {good} of 6 instances do. Their losses over the pentagon's: {shown}.")
+
+
+if __name__ == "__main__":
+    run_check(check_reaches_a_pentagon_s_loss)
+
+# %% [markdown]
+r"""
+Now ask how much of this is luck. Ten models, ten seeds, features still rarer: one example of a hundred. Nothing else differs.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    rarest = superposition.train_models(torch.full((10, 5), 0.01), torch.ones(10, 5), 2, seed=0)
+    lost = superposition.loss_on_new_data(rarest, torch.full((10, 5), 0.01), torch.ones(10, 5), seed=0)
+    shapes = [describe(figures(W)) for W in rarest.W]
+    plot_directions(
+        rarest.W, [f"{name}\n{loss / lost.min():.1f}" for name, loss in zip(shapes, lost.tolist(), strict=True)]
+    )
+
+# %% [markdown]
+r"""
+Below each name, its loss over the least of all ten. Nine are pentagons; one has two *digons* (antipodal pairs), has left a
+feature out, and pays three times as much. It has found a figure from which no small step leads to a better one. From one
+model you would have said "two dimensions hold five features" or "four", with equal confidence. So everything in this
+chapter is said of several seeds.
+
+## Figures
+
+How large is a feature's part of a dimension? Take the direction of feature i, Ŵ_i = W_i / |W_i|. Reading along it, one hears
+feature i with strength |W_i|, and every other feature j with strength Ŵ_i · W_j.
+"""
+
+# %% [markdown]
+r"""
+## Interference
+
+*`interference` · 6 minutes · difficulty 2 of 5 · 4 points*
+
+Return for each feature of each instance **Σ_{j ≠ i} (Ŵ_i · W_j)²**: how much of the other features lies along its direction. Only
+the direction of feature i is scaled to norm 1; the others count with their norms. A feature with norm 0 has no direction and
+gets 0.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+`unit @ W.mT` is [instance, feature, feature], if `unit` holds the directions: row i, column j. What stands on its diagonal?
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+For the norms, `W.norm(dim=-1, keepdim=True).clamp(min=1e-12)`: with that, a row of zeros remains one, and nothing is divided
+by 0. Square, sum over j, and take the diagonal's squares off.
+
+</details>
+"""
+
+
+# %%
+def interference(W: Weights) -> PerFeature:
+    """How much of the other features lies along each feature's direction."""
+    raise NotImplementedError("interference is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """interference agrees with the reference on drawn weights, in more and in fewer dimensions than features"""
+    for _ in range(3):
+        W = toy_models.any_weights(draw)
+        expect_close(student.interference(W), superposition_geometry.interference(W), **BY_FEATURE)
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+## The part of a dimension that is its own
+
+*`feature_dimensionality` · 8 minutes · difficulty 2 of 5 · 5 points*
+
+The **dimensionality** of a feature is its own square over the sum of all squares along its direction, itself included:
+
+$$D_i = \frac{|W_i|^2}{\sum_j (\hat W_i \cdot W_j)^2}$$
+
+Return it for each feature of each instance; 0 for a feature with norm 0. It is 1 for a feature with a dimension to itself. Before
+you write it: what is it for half of an antipodal pair of equal norms? ([Scherlis et al. 2022](https://arxiv.org/abs/2210.01892)
+call it capacity.)
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+The sum runs over j = i too. What is (Ŵ_i · W_i)²?
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Where the numerator is 0 the denominator is 0 as well: keep it from 0 by a number much smaller than any square that matters (1e-24,
+say; weights may be as small as 1e-4).
+
+</details>
+"""
+
+
+# %%
+def feature_dimensionality(W: Weights) -> PerFeature:
+    """What part of a dimension each feature has to itself."""
+    raise NotImplementedError("feature_dimensionality is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """feature_dimensionality agrees with the reference on drawn weights, in more and in fewer dimensions than features"""
+    for _ in range(3):
+        W = toy_models.any_weights(draw)
+        expect_close(
+            student.feature_dimensionality(W), superposition_geometry.feature_dimensionality(W), **BY_FEATURE
+        )
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+Forty features of equal importance, ten dimensions. From left to right features become rarer. How will the dimensionality of the
+features that are kept change?
+
+- **a** it stays near 1 as long as features are kept
+- **b** it falls smoothly
+- **c** it falls in steps, with a long rest at 1/2
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    forty_features_ten_dimensions = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "it stays near 1 as long as features are kept",
+            "it falls smoothly",
+            "it falls in steps, with a long rest at 1/2",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if forty_features_ten_dimensions.answered():
+        sweep = torch.logspace(math.log10(0.7), -2, 18)
+        forty = superposition.train_models(sweep[:, None].expand(-1, 40).contiguous(), torch.ones(18, 40), 10, seed=0)
+        part = feature_dimensionality(forty.W)
+        kept = forty.W.norm(dim=-1) > 0.5
+        mean = torch.stack([one[has].mean() for one, has in zip(part, kept, strict=True)])
+        resting = ((mean > 0.47) & (mean < 0.53)).sum().item()
+        print("features kept:       ", kept.sum(-1).tolist())
+        print("dimensions used:     ", [round(value) for value in part.sum(-1).tolist()])
+        print("dimensions a feature:", [round(value, 2) for value in mean.tolist()])
+        answer = "it falls in steps, with a long rest at 1/2" if resting >= 3 else "it falls smoothly"
+        plot_dimensionality(forty.W, sweep)
+        forty_features_ten_dimensions.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+A dot is a feature. While features are common, ten to twenty are kept, and the others lie at 0. Then the kept ones come to rest at
+*exactly* 1/2, over a wide range of probabilities: ten antipodal pairs, nothing else. Rarer still, they give way to closer
+figures, until all forty are kept with a quarter of a dimension each. Dimensionalities always add up to ten: all the
+capacity there is gets used, from dense to sparse. What sparsity changes is among how many it is shared.
+
+(Numbers like 1/2 and 2/5 are a sign of regular figures in *these* models, whose features are independent and equally important.
+Nobody has shown that features of language models sit in pentagons.)
+
+Features that overlap form a figure. Which ones belong together can be read from W.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+## Who shares with whom
+
+*`feature_groups` · 12 minutes · difficulty 3 of 5 · 5 points*
+
+For one model W [feature, hidden], return a list of `(features, dimensions)`: the figures that its features form.
+
+- A feature counts if its norm is at least `least`.
+- Two of them are neighbours if the absolute value of the *cosine* between them is above `threshold`. Features belong to one figure if a
+  chain of neighbours leads from one to the other.
+- `features` is the sorted list of a figure's features; the figures are ordered by their first feature.
+- `dimensions` says how many dimensions the figure spans: how many singular values of its rows of W are above `threshold` times the
+  largest of them.
+
+So a pentagon is `([0, 1, 2, 3, 4], 2)`, and a feature on its own `([7], 1)`. (Five in two dimensions: 2/5 for each.)
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Begin with a feature that has no figure yet. Add all its neighbours, then theirs, until nothing is added.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+Or the other way round: go through the features, and let each one melt the figures in which it has a neighbour into one, itself
+included. `torch.linalg.svdvals(W[group])` gives the singular values.
+
+</details>
+"""
+
+
+# %%
+def feature_groups(
+    W: Float[Tensor, "feature hidden"], least: float = 0.5, threshold: float = 0.15
+) -> list[tuple[list[int], int]]:
+    """The figures of one model: features that overlap, and the dimensions that they span."""
+    raise NotImplementedError("feature_groups is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """feature_groups agrees with the reference on mixed figures, in models that you have not seen"""
+    for _ in range(4):
+        W, _ = toy_models.mixed_figures(draw)
+        expect_equal(student.feature_groups(W), superposition_geometry.feature_groups(W), "figures")
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+## What goes together
+
+Features of the world are not independent. Wheels come with cars; a word is in French or in German. Four features in two dimensions
+again, in two pairs: (0, 1) and (2, 3). There is room for two digons. Who will share one with whom?
+"""
+
+# %% [markdown]
+r"""
+An antipodal pair stores two features in one dimension, one on each side. Which features will be put opposite to each other more often
+than independent ones?
+
+- **a** features that come together
+- **b** features that never come together
+- **c** it makes no difference
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    who_becomes_antipodal = predict(
+        answer=None,  # "a" to "c"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "features that come together",
+            "features that never come together",
+            "it makes no difference",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if who_becomes_antipodal.answered():
+        PAIRED = torch.full((12, 4), 0.4)
+        opposite, panels, names = {}, [], []
+        for kind in superposition.PAIRS:
+            four = superposition.train_models(PAIRED, torch.ones(12, 4), 2, seed=0, pairs=kind)
+            unit = four.W / four.W.norm(dim=-1, keepdim=True)
+            cosines = torch.stack([(unit[:, n] * unit[:, n + 1]).sum(-1) for n in (0, 2)])
+            opposite[kind] = (cosines < -0.9).sum().item()
+            alike = (cosines > 0.9).sum().item()
+            print(f"{kind:15} of 24 pairs, {opposite[kind]:2} are opposite, {alike:2} share one direction")
+            panels, names = [*panels, four.W[0]], [*names, kind]
+        more = {kind: opposite[kind] > opposite["independent"] + 4 for kind in superposition.PAIRS[1:]}
+        answer = ["it makes no difference", "features that come together", "features that never come together"][
+            more["correlated"] + 2 * more["anticorrelated"] if sum(more.values()) < 2 else 0
+        ]
+        plot_directions(torch.stack(panels), names)
+        who_becomes_antipodal.compare(answer)
+
+# %% [markdown]
+r"""
+<details>
+<summary>Seen it? Then read what it shows</summary>
+
+Features that never meet are put on opposite sides: there they can't disturb each other. Features that come together are given *one*
+direction, as if they were one feature, with opposite ends for the two pairs. So geometry follows statistics. And a direction
+that a network uses may stand for two things, which its data have not told apart.
+
+</details>
+
+## Phases
+
+The smallest case can be solved by hand: two features, one dimension. Feature 0 has importance 1, feature 1 some other.
+"""
+
+# %% [markdown]
+r"""
+## Three ways to live in one dimension
+
+*`phase_losses` · 15 minutes · difficulty 3 of 5 · 5 points*
+
+Return the **expected loss** of three models, [phase, case], for every case (a `probability` of both features, and an `importance` of the
+second; that of the first is 1). The features are independent, uniform in [0, 1] where present.
+
+0. *The first alone*: W = (1, 0), no bias for the first; the second feature is answered by the best constant, its bias.
+1. *The second alone*: W = (0, 1), the same the other way round.
+2. *Both, antipodal*: W = (1, −1), no biases. So x'₀ = ReLU(x₀ − x₁), x'₁ = ReLU(x₁ − x₀).
+
+You need: the variance of a feature that is present with probability p, and the mean of min(x₀, x₁)² for two uniform numbers.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+The best constant is the mean, and what it leaves is the variance: E[x²] − E[x]². A feature's mean is p/2; its mean square is not
+the square of that, nor p²/3.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+The pair is exact unless both features are present. Then the larger comes back too small by the smaller, and the smaller comes back as
+0. So both errors are min(x₀, x₁). Its density is 2(1 − m): E[min²] = ∫ m² · 2(1 − m) dm = 1/6.
+
+</details>
+"""
+
+
+# %%
+def phase_losses(
+    probability: Float[Tensor, " case"], importance: Float[Tensor, " case"]
+) -> Float[Tensor, "phase case"]:
+    """Expected losses of three models of two features in one dimension."""
+    raise NotImplementedError("phase_losses is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """phase_losses agrees with the reference for drawn probabilities and importances"""
+    for count in (3, 5):
+        case = draw.normal(count).sigmoid(), draw.normal(count).exp()
+        expect_close(student.phase_losses(*case), superposition_phases.phase_losses(*case), dims="phase case")
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% [markdown]
+r"""
+The least of the three says what should happen. Now 768 models: sixteen importances, sixteen probabilities, three seeds, in one
+batch.
+"""
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    grid = {
+        "probability": torch.logspace(0, math.log10(0.05), 16).tolist(),
+        "importance": torch.logspace(-1, 1, 16).tolist(),
+    }
+    diagram = superposition_phases.phase_diagram(**grid, steps=500)
+    for one, other in (("trained", "formula"), ("searched", "formula"), ("trained", "searched")):
+        print(f"{one} and {other} name the same phase in {diagram.agreement(one, other):.1%} of the cells")
+    plot_phase_diagram(diagram)
+
+# %% [markdown]
+r"""
+On the left what came out, on the right what the formulas say; the black line is where two formulas tie. There are sharp borders: no
+model keeps a feature by half. When features are common, the dimension goes to whichever feature matters more. When they are
+rare, both are kept, even if one is ten times as important.
+
+At a few cells along the border the trained models superpose where the formulas would not. Who is right? A third witness is a search on the
+exact loss, an integral, from several starts: it sides with the trained models. The formulas fix biases and norms; models that
+superpose can choose better ones. (*Closed form* is not *true optimum*: the formula is exact about a solution that is not the best of
+its kind.)
+
+## Neurons
+
+So far the hidden layer had no neurons to speak of: any rotation of its dimensions gives the same model (one of your checks said
+so). Its axes mean nothing, and whoever describes "what dimension 3 stands for" describes a seed. A ReLU on the hidden layer
+changes this. It treats every axis by itself; a rotation makes another model. The basis is *privileged*: it may mean something.
+
+Whether it does must be measured. How strongly features keep to single neurons: Σ W⁴ over all weights, over the sum of |W_i|⁴. It is 1
+if each feature has one neuron. But what is a large value? Rotations tell: in them, axes mean nothing by construction.
+"""
+
+# %% [markdown]
+r"""
+## Do neurons mean anything?
+
+*`basis_p_value` · 12 minutes · difficulty 3 of 5 · 5 points*
+
+Let the concentration of W [feature, hidden] be $\sum_{ik} W_{ik}^4 \,/\, \sum_i |W_i|^4$. Return a **p value** (a float): of W itself and all its
+rotations W @ R, R in `rotations` [draw, hidden, hidden], the share whose concentration is at least W's. W counts as one of them,
+above and below the line, so that p is never 0. "At least" includes what is smaller by no more than one part in 100,000.
+
+Raise `ValueError` where the question has no answer: with a single neuron, and when W is all 0.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+The denominator needs no rotating: lengths don't change. `W @ rotations` broadcasts to [draw, feature, hidden].
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+p = (1 + k) / (1 + draws), where k counts the rotations with `concentration >= own * (1 - 1e-5)`.
+
+</details>
+"""
+
+
+# %%
+def basis_p_value(
+    W: Float[Tensor, "feature hidden"], rotations: Float[Tensor, "draw hidden hidden"]
+) -> float:
+    """How often chance makes features keep to neurons as much as these do."""
+    raise NotImplementedError("basis_p_value is not written yet")
+
+
+# %% tags=["check"]
+def check_agrees_with_the_reference(student, draw):
+    """basis_p_value agrees with the reference on weights that keep to neurons more or less"""
+    for noise in (0.2, 0.6, 3.0):
+        W, rotations = toy_models.leaning_on_axes(draw, noise)
+        expect_close(student.basis_p_value(W, rotations), superposition_neurons.basis_p_value(W, rotations))
+
+
+if __name__ == "__main__":
+    run_check(check_agrees_with_the_reference)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    turns = superposition_neurons.random_rotations(6, 199, seed=0)
+    chance = torch.full((6, 6), 0.3)
+    layers = {}
+    for name, hidden_relu in (("ReLU in the hidden layer", True), ("linear hidden layer", False)):
+        six = superposition.train_models(chance, torch.ones(6, 6), 6, seed=0, steps=1000, hidden_relu=hidden_relu)
+        layers[name] = six.W[0]
+        p_values = [basis_p_value(W, turns) for W in six.W]
+        print(f"{name:25} p values of six seeds: {', '.join(f'{p:.3f}' for p in sorted(p_values))}")
+    plot_weights(layers)
+
+# %% [markdown]
+r"""
+Six features, six neurons, so nothing need be superposed. With a ReLU in the hidden layer most seeds put features on neurons, at the
+least p that 199 rotations allow. Without one, features are as orthogonal, the loss is as good, and the axes are as any other: the
+p values are spread over the whole range, as chance spreads them. For such a layer the answer to "what does neuron 3 mean?" is
+that the question should not be asked. A residual stream is a layer of that kind, more or less.
+
+And look at the seed with a ReLU whose p is large. Privileged means that axes *can* matter. It doesn't promise one feature
+for each neuron; with more features than neurons, it can't be kept.
+
+## Computing in superposition
+
+Storing is not all. Can neurons *compute* more things than there are neurons? Take absolute values: |x| = ReLU(x) + ReLU(−x), two
+neurons for every feature. Six neurons serve three features. How many could six neurons serve, if only one feature is present at a time?
+"""
+
+# %% [markdown]
+r"""
+The network is ReLU(ReLU(x W_in) W_out), without biases, and must be exact whenever a single feature is present. For up to how many features
+does it work with six neurons?
+
+- **a** 3
+- **b** 6
+- **c** 15
+- **d** any number
+"""
+
+# %% tags=["predict"]
+if __name__ == "__main__":
+    absolute_values_in_six_neurons = predict(
+        answer=None,  # "a" to "d"
+        confidence=None,  # the probability that you are right, from 0 to 1
+        choices=(
+            "3",
+            "6",
+            "15",
+            "any number",
+        ),
+    )
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    if absolute_values_in_six_neurons.answered():
+        exact = []
+        for count in range(1, 25):
+            pair = superposition_neurons.absolute_value_weights(count)  # the library's; yours comes next
+            alone = torch.cat([torch.eye(count), -torch.eye(count)])
+            off = superposition_neurons.through_neurons(alone, *pair) - alone.abs()
+            exact += [count] if off.abs().max() < 1e-3 else []
+        print("exact for one feature at a time, with this many features:", *exact)
+        answer = "any number" if max(exact) == 24 else next(n for n in ("15", "6", "3") if int(n) <= max(exact))
+        absolute_values_in_six_neurons.compare(answer)
+
+# %% [markdown]
+r"""
+## Absolute values, six neurons
+
+*`absolute_value_weights` · 20 minutes · difficulty 4 of 5 · 4 points*
+
+Return `(W_in, W_out)`, [feature, 6] and [6, feature], such that
+
+$$\mathrm{ReLU}(\mathrm{ReLU}(x\, W_{in})\, W_{out}) = |x|$$
+
+for every x in which **one** feature is present (positive or negative, of any size), and for **any number** of features. Do it by hand
+or train it; the checks ask for errors below 0.001 with up to twelve features.
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 1</summary>
+
+Let three neurons see positive values and the other three negative ones: W_in = (u, −u) with three positive numbers u_i for each
+feature. Then W_out needs, for each i, three numbers v_i with v_i · u_i = 1 and v_i · u_j ≤ 0 for all others: a plane through 0
+that cuts u_i off from the rest. The last ReLU does the cutting.
+
+</details>
+"""
+
+# %% [markdown]
+r"""
+<details>
+<summary>Hint 2</summary>
+
+In three dimensions any number of directions can each be cut off by a plane: put them on a cone. With angles a_i, two directions
+orthogonal to the diagonal d = (1, 1, 1)/√3, and c_i = cos a_i · e + sin a_i · f, take u_i = d + c_i/√2 (all positive). And
+v_i ∝ c_i − s · d, with s so large that the nearest neighbour gets 0.
+
+</details>
+"""
+
+
+# %%
+def absolute_value_weights(features: int) -> tuple[Float[Tensor, "feature 6"], Float[Tensor, "6 feature"]]:
+    """Six neurons for the absolute values of any number of features, one at a time."""
+    raise NotImplementedError("absolute_value_weights is not written yet")
+
+
+# %% tags=["check"]
+def check_is_exact_for_one_feature_at_a_time(student, draw):
+    """every feature alone, positive or negative, small or large, comes out as its absolute value, and nothing else does"""
+    for features in (draw.integer(4, 6), draw.integer(7, 9), 12):
+        found = student.absolute_value_weights(features)
+        toy_models.expect_absolute_values(found, features, draw)
+
+
+if __name__ == "__main__":
+    run_check(check_is_exact_for_one_feature_at_a_time)
+
+# %% tags=["demo"]
+if __name__ == "__main__":
+    W_in, W_out = absolute_value_weights(8)
+    dedicated_in, dedicated_out = torch.zeros(8, 6), torch.zeros(6, 8)
+    for n in range(3):
+        dedicated_in[n, n], dedicated_in[n, n + 3] = 1.0, -1.0
+        dedicated_out[n, n] = dedicated_out[n + 3, n] = 1.0
+    rates = [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01]
+    errors = {"eight features in six neurons": [], "three features in six neurons, five left out": []}
+    for rate in rates:
+        x = superposition_neurons.signed_features(rate, 20_000, 8, seed=0)
+        for name, pair in zip(errors, ((W_in, W_out), (dedicated_in, dedicated_out)), strict=True):
+            wrong = superposition_neurons.through_neurons(x, *pair) - x.abs()
+            errors[name].append((wrong.square().sum() / x.square().sum()).item())
+    plot_over_probability(errors, rates, "squared error, over that of answering 0", level=1.0)
+
+# %% [markdown]
+r"""
+Six neurons, and any number of absolute values: each neuron takes part in all of them. Nobody who looks at one of these neurons
+could say what it computes. And the bargain is the one from the beginning. With features as common as one in two, this network is
+worse than answering 0; when they are rare it is several times better than giving two neurons to each of three features. For twenty
+features it would have to be rarer still, as the cone gets crowded.
+
+This network was built, not found. That trained networks do such sums in superposition is shown for small ones by Elhage et al.
+2022; in large ones it is a conjecture with supporters.
+
+## What you may claim now
+
+| claim | what you have | what would overturn it |
+|---|---|---|
+| more features than dimensions, in these models | all five come back, W seen | loss on new data no better than with two |
+| rare features are superposed, common ones are not | phases: formulas, a search, trained models | a cell where the search disagrees |
+| regular figures | groups and dimensionalities, over seeds | one seed; features of unequal importance or linked ones |
+| axes mean something, or not | a p value from rotations | nothing can be said with one neuron; p says nothing about *what* they mean |
+| neurons can compute in superposition | weights built by hand | only one feature at a time was exact |
+| language models superpose | *nothing yet* | that is what the next two chapters are about |
+
+Toy models have features that are given, independent and sparse by construction. In a language model nobody hands you the
+features. To find them, one turns the question round: given only the activations, which directions could they be sums
+of? That is a sparse autoencoder (`ch06_sparse_autoencoders`).
+"""
+
+# %% [markdown]
+r"""
+## In your own words
+
+A colleague has a layer with 768 dimensions and says: "PCA shows that 99 % of its variance lies in 200 directions, so it has no need
+of superposition; it represents some 200 features." In at most 150 words: what follows, what doesn't, and what would you measure?
+"""
+
+# %% [markdown] tags=["rubric"]
+r"""
+*Your answer:*
+"""
