@@ -8,7 +8,7 @@ const byId = (id) => document.getElementById(id);
 const list = byId("list"), space = byId("space"), detail = byId("detail"), search = byId("search");
 const state = { here: 0, shown: [], bucket: null };
 
-// ---- small things -------------------------------------------------------------------------------------------
+// ---- small things ---------------------------------------------------------------------------------------
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "rect", "text", "line", "title"].includes(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -45,7 +45,7 @@ function textOf(feature) {
   return contextText[feature];
 }
 
-// ---- the overview: how often features fire, on a logarithmic axis -------------------------------------------
+// ---- the overview: how often features fire, on a logarithmic axis ---------------------------------------
 const lowest = Math.log10(1 / data.tokens);
 const bucketOf = (feature) => {
   const share = density(feature);
@@ -72,7 +72,7 @@ function drawOverview() {
   }
 }
 
-// ---- the list: only the items in sight exist -----------------------------------------------------------------
+// ---- the list: only the items in sight exist ------------------------------------------------------------
 const ORDERS = {
   number: (a, b) => a - b,
   often: (a, b) => features[b][FIRED] - features[a][FIRED] || a - b,
@@ -129,7 +129,7 @@ let drawing = 0;
 list.addEventListener("scroll", () => { cancelAnimationFrame(drawing); drawing = requestAnimationFrame(drawList); });
 addEventListener("resize", drawList);
 
-// ---- one feature ---------------------------------------------------------------------------------------------
+// ---- one feature ----------------------------------------------------------------------------------------
 function histogram(feature) {
   const [, highest, bins] = [null, features[feature][HIGHEST], features[feature][BINS]];
   const most = Math.max(...bins, 1), width = 300 / bins.length, scale = (n) => Math.log1p(n) / Math.log1p(most);
@@ -225,7 +225,7 @@ function follow() {
   reveal(); drawList(); drawOverview(); drawDetail();
 }
 
-// ---- start ---------------------------------------------------------------------------------------------------
+// ---- start ----------------------------------------------------------------------------------------------
 const active = features.reduce((sum, feature) => sum + feature[FIRED], 0) / data.tokens;
 const silentOnes = features.filter((feature) => !feature[FIRED]).length;
 byId("title").textContent = data.title;

@@ -13,7 +13,7 @@ const state = {
 };
 const HISTORY = 600;
 
-// ---- talking to the monitor ------------------------------------------------------------------------------------
+// ---- talking to the monitor -----------------------------------------------------------------------------
 async function ask(path, body) {
   const headers = { Authorization: "Bearer " + token };
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -126,7 +126,7 @@ function later() {
   requestAnimationFrame(() => { drawing = false; working(); drawFeatures(); drawChart(); drawBanner(); });
 }
 
-// ---- small things ----------------------------------------------------------------------------------------------
+// ---- small things ---------------------------------------------------------------------------------------
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) key === "onclick" ? node.addEventListener("click", value) : node.setAttribute(key, value);
@@ -140,7 +140,7 @@ const short = (value) => Number(value).toFixed(Math.abs(value) < 10 ? 2 : 1).rep
 const described = (controls) => Object.entries(controls).map(([feature, one]) => `${feature} ${one.mode === "hold" ? "held at" : "plus"} ${short(one.value)}`);
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// ---- prompts ---------------------------------------------------------------------------------------------------
+// ---- prompts --------------------------------------------------------------------------------------------
 function drawExamples() {
   byId("examples").replaceChildren(...state.watchlist.examples.map((text) =>
     make("button", { type: "button", title: text, onclick: () => { byId("prompt").value = text; generate(); } }, text.replace(/^User:\s*|\s*Assistant:$/g, ""))));
@@ -160,7 +160,7 @@ for (const kind of ["csv", "parquet"])
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }));
 
-// ---- the text --------------------------------------------------------------------------------------------------
+// ---- the text -------------------------------------------------------------------------------------------
 function word(step) {
   if (step.text === "<|endoftext|>") return make("span", { class: "bos" }, "BOS");
   const value = step.activations[state.chosen] ?? 0, level = Math.min(1, value / watched().highest);
@@ -197,7 +197,7 @@ async function show(id) {
   drawTranscript(); drawRun(); drawFeatures(); drawChart();
 }
 
-// ---- watched features --------------------------------------------------------------------------------------------
+// ---- watched features -----------------------------------------------------------------------------------
 function buildFeatures() {
   byId("features").replaceChildren(...state.watchlist.features.map((one, place) => make("li", {},
     make("button", { class: "feature", type: "button", "data-feature": one.feature, "aria-pressed": "false", onclick: () => choose(place) },
@@ -279,7 +279,7 @@ function choose(place) {
   drawFeatures(); drawChart(); drawTranscript(); drawControl();
 }
 
-// ---- controls ----------------------------------------------------------------------------------------------------
+// ---- controls -------------------------------------------------------------------------------------------
 const slider = byId("slider"), modes = [...document.querySelectorAll("input[name=mode]")];
 const mode = () => modes.find((one) => one.checked).value;
 function range(kind) {
@@ -326,7 +326,7 @@ modes.forEach((one) => one.addEventListener("change", () => {
   send(one.value, one.value === "off" ? 0 : Number(slider.value));
 }));
 
-// ---- alerts and runs ---------------------------------------------------------------------------------------------
+// ---- alerts and runs ------------------------------------------------------------------------------------
 function drawBanner() {
   const out = state.watchlist.features.map((one, place) => [one, place]).filter(([, place]) => state.outside[place]);
   const banner = byId("banner");

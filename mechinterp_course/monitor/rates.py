@@ -34,7 +34,12 @@ class RollingRates:
         self.watchlist = watchlist
         self.seen: deque[tuple[bool, ...]] = deque()
         self.counts = [0] * len(watchlist.features)
-        self.outside = [False] * len(watchlist.features)
+        self.sides = [0] * len(watchlist.features)  # 1 above the band, -1 below, 0 inside
+
+    @property
+    def outside(self) -> list[bool]:
+        """Whether each rate is outside its band, and not yet back."""
+        return [side != 0 for side in self.sides]
 
     def rates(self) -> list[float]:
         """Return the rolling rate of each watched feature now."""
@@ -52,12 +57,15 @@ class RollingRates:
         self.counts = [n + new - old for n, new, old in zip(self.counts, fires, gone, strict=True)]
         alerts = []
         for place, (one, rate) in enumerate(zip(features, self.rates(), strict=True)):
-            outside = not one.low <= rate <= one.high or (self.outside[place] and not _back(one, rate))
-            if outside != self.outside[place]:
-                alerts.append(Alert(one.feature, one.label, rate, one.low, one.high, outside))
-                self.outside[place] = outside
+            side = _side(one, rate, self.sides[place])
+            if bool(side) != bool(self.sides[place]):
+                alerts.append(Alert(one.feature, one.label, rate, one.low, one.high, bool(side)))
+            self.sides[place] = side
         return alerts
 
 
-def _back(one: Watched, rate: float) -> bool:
-    return (one.low + one.rate) / 2 <= rate <= (one.high + one.rate) / 2
+def _side(one: Watched, rate: float, before: int) -> int:
+    """Return on which side of its band a rate is, or was and has not come halfway back."""
+    high = (one.high + one.rate) / 2 if before > 0 else one.high
+    low = (one.low + one.rate) / 2 if before < 0 else one.low
+    return 1 if rate > high else -1 if rate < low else 0
