@@ -18,6 +18,7 @@ from mechinterp_course.sparse_activations import ACTIVATIONS, activation_functio
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+Replace = Callable[[Float[Tensor, "batch pos d_in"]], Float[Tensor, "batch pos d_in"]]
 ROWS_TOGETHER = 32  # rows of tokens that run through a model together
 
 
@@ -141,12 +142,23 @@ def cross_entropy_recovered(
     hook: str,
     ablation: str = "mean",
 ) -> float:
+    """Return `loss_recovered` for an autoencoder's reconstruction at `hook`."""
+    return loss_recovered(model, tokens, hook, lambda each: sae.decode(sae.encode(each)), ablation)
+
+
+def loss_recovered(
+    model: "TransformerBridge",
+    tokens: Int[Tensor, "batch pos"],
+    hook: str,
+    reconstruct: Replace,
+    ablation: str = "mean",
+) -> float:
     """Return (ablated − spliced) / (ablated − clean), mean losses in nats per token.
 
-    "Spliced" has the reconstruction in the place of the activation at `hook`, at every position; "ablated"
-    the mean activation of these tokens, or zero. 1 is as good as the model itself, 0 no better than knowing
-    nothing of the text. Zero is the easier rival: it takes the mean away as well, which no model has learned
-    to live without.
+    "Spliced" has `reconstruct(activation)` in the place of the activation at `hook`, at every position;
+    "ablated" the mean activation of these tokens, or zero. 1 is as good as the model itself, 0 no better than
+    knowing nothing of the text. Zero is the easier rival: it takes the mean away as well, which no model has
+    learned to live without.
 
     Raises ValueError for another ablation, CourseError for a hook that the model doesn't have.
     """
@@ -154,7 +166,7 @@ def cross_entropy_recovered(
         raise ValueError(f"ablation is {ablation!r}, not 'mean' or 'zero'")
     rival = mean_activation(model, tokens, hook) * (ablation == "mean")
     clean = spliced_loss(model, tokens, hook, lambda activation: activation)
-    spliced = spliced_loss(model, tokens, hook, lambda activation: sae.decode(sae.encode(activation)))
+    spliced = spliced_loss(model, tokens, hook, reconstruct)
     ablated = spliced_loss(model, tokens, hook, rival.expand_as)
     return (ablated - spliced) / (ablated - clean)
 
@@ -164,7 +176,7 @@ def spliced_loss(
     model: "TransformerBridge",
     tokens: Int[Tensor, "batch pos"],
     hook: str,
-    replace: Callable[[Float[Tensor, "batch pos d_in"]], Float[Tensor, "batch pos d_in"]],
+    replace: Replace,
 ) -> float:
     """Return the mean loss in nats per token with what `replace` makes of the activation at `hook`."""
     losses = []

@@ -165,6 +165,18 @@ def train(
     return sae
 
 
+def recover_features(
+    activations: Float[Tensor, "token d_in"], d_sae: int, seed: int
+) -> Float[Tensor, "d_sae d_in"]:
+    """Return the decoder rows of an autoencoder trained with L1 on these activations, unit vectors.
+
+    Made for worlds of a few dozen features of size 1: with others, the coefficient needs another value.
+    """
+    schedule = Schedule(steps=400, learning_rate=2e-2, l1_coefficient=0.2, seed=seed)
+    sae = SparseAutoencoder(activations.shape[-1], d_sae, seed=seed)
+    return train(sae, activations, schedule).W_dec.detach()
+
+
 def _batches(
     activations: Float[Tensor, "token d_in"], schedule: Schedule, generator: torch.Generator
 ) -> Iterator[Float[Tensor, "batch d_in"]]:
