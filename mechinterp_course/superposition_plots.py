@@ -64,8 +64,8 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Figure:
         }
         for axes, (title, phases) in zip(both, kinds.items(), strict=True):
             image = axes.pcolormesh(
-                _edges(diagram.probability),
-                _edges(diagram.importance),
+                _edges(diagram.probability).numpy(),
+                _edges(diagram.importance).numpy(),
                 phases.numpy(),
                 cmap=colours,
                 norm=BoundaryNorm([-0.5, 0.5, 1.5, 2.5], 3),
@@ -103,10 +103,16 @@ def plot_dimensionality(
             )
         shift = torch.linspace(-0.025, 0.025, values.shape[1]).exp()
         for each, p in zip(values, probability.tolist(), strict=True):
-            axes.scatter(p * shift, each, s=9, color=BLUE, alpha=0.55, linewidth=0)
+            axes.scatter((p * shift).numpy(), each.numpy(), s=9, color=BLUE, alpha=0.55, linewidth=0)
         kept = W.detach().cpu().norm(dim=-1) >= REPRESENTED
         mean = (values * kept).sum(1) / kept.sum(1).clamp(min=1)
-        axes.plot(probability, mean, color=ORANGE, linewidth=1.6, label="mean of features represented")
+        axes.plot(
+            probability.numpy(),
+            mean.numpy(),
+            color=ORANGE,
+            linewidth=1.6,
+            label="mean of features represented",
+        )
         axes.set(xscale="log", ylim=(-0.04, 1.06), ylabel="dimensionality of a feature")
         _probability_axis(axes, probability.tolist())
         axes.legend(loc="upper right")
@@ -177,15 +183,27 @@ def _draw_tips(
     axes: Axes, W: Float[Tensor, "feature 2"], importance: Float[Tensor, " feature"] | None
 ) -> None:
     shares = torch.ones(len(W)) if importance is None else importance / importance.max()
-    for feature, (vector, share) in enumerate(zip(W, shares.tolist(), strict=True)):
-        norm = vector.norm().item()
-        if norm < 0.5:
-            axes.plot(*vector, marker="o", markersize=3, color="#B8BCC4", zorder=1)
+    for group in _tips_together(W):
+        place = W[group].mean(0)
+        if place.norm() < 0.5:
+            axes.plot(*place, marker="o", markersize=3, color="#B8BCC4", zorder=1)
             continue
-        place = vector * (1 + 0.22 / norm)
+        share = shares[group].max().item()
         weight = "bold" if share > 0.99 and importance is not None else "normal"
         text = {"ha": "center", "va": "center", "fontsize": 7, "color": INK, "alpha": 0.5 + 0.5 * share}
-        axes.text(*place, str(feature), weight=weight, **text)
+        axes.text(*place * (1 + 0.22 / place.norm()), ", ".join(map(str, group)), weight=weight, **text)
+
+
+def _tips_together(W: Float[Tensor, "feature 2"]) -> list[list[int]]:
+    """Return features whose tips nearly coincide, so that they can have one label."""
+    groups: list[list[int]] = []
+    for feature, tip in enumerate(W):
+        near = next((group for group in groups if (W[group[0]] - tip).norm() < 0.15), None)
+        if near is None or tip.norm() < 0.5:
+            groups.append([feature])
+        else:
+            near.append(feature)
+    return groups
 
 
 def _draw_borders(axes: Axes, diagram: PhaseDiagram) -> None:

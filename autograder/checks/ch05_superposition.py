@@ -1,4 +1,4 @@
-"""Checks of solutions/ch05_superposition/chapter.py, version 2c235e0bfeb4.
+"""Checks of solutions/ch05_superposition/chapter.py, version ce9adb8c2641.
 
 Written by `python -m mechinterp_course.authoring ch05_superposition`: edit the source instead.
 """

@@ -114,9 +114,10 @@ feature] and broadcasts over the batch as it is; add it before the ReLU."""
 def toy_output(features: Features, W: Weights, b: PerFeature) -> Features:
     """What each toy model makes of its features: ReLU(x W Wᵀ + b)."""
     # BEGIN SOLUTION
-    hidden = torch.einsum("bif,ifh->bih", features, W)
-    back = torch.einsum("bih,ifh->bif", hidden, W)
-    return torch.relu(back + b)
+    hidden = (features[:, :, :, None] * W).sum(dim=2)
+    back = (hidden[:, :, None, :] * W).sum(dim=3)
+    biased = back + b
+    return torch.where(biased > 0, biased, torch.zeros_like(biased))
     # END SOLUTION
 
 
@@ -517,7 +518,7 @@ plot_dimensionality(forty.W, sweep)
 
 # %% [markdown]
 r"""A dot is a feature. While features are common, ten to twenty are kept, and the others lie at 0. Then the kept ones come to rest at
-*exactly* 1/2, over a wide range of probabilities: ten antipodal pairs, nothing else. Rarer still, they give way to closer
+*exactly* 1/2, from about 0.55 down to 0.33: ten antipodal pairs, nothing else. Rarer still, they give way to closer
 figures, until all forty are kept with a quarter of a dimension each. Dimensionalities always add up to ten: all the
 capacity there is gets used, from dense to sparse. What sparsity changes is among how many it is shared.
 
@@ -623,7 +624,7 @@ than independent ones?"""
 
 # %% tags=["demo"]
 PAIRED = torch.full((12, 4), 0.4)
-opposite, panels, names = {}, [], []
+opposite, panels = {}, []
 for kind in superposition.PAIRS:
     four = superposition.train_models(PAIRED, torch.ones(12, 4), 2, seed=0, pairs=kind)
     unit = four.W / four.W.norm(dim=-1, keepdim=True)
@@ -631,23 +632,24 @@ for kind in superposition.PAIRS:
     opposite[kind] = (cosines < -0.9).sum().item()
     alike = (cosines > 0.9).sum().item()
     print(f"{kind:15} of 24 pairs, {opposite[kind]:2} are opposite, {alike:2} share one direction")
-    panels, names = [*panels, four.W[0]], [*names, kind]
+    panels += four.W[1:5]
 more = {kind: opposite[kind] > opposite["independent"] + 4 for kind in superposition.PAIRS[1:]}
 answer = ["it makes no difference", "features that come together", "features that never come together"][
     more["correlated"] + 2 * more["anticorrelated"] if sum(more.values()) < 2 else 0
 ]
-plot_directions(torch.stack(panels), names)
+plot_directions(torch.stack(panels), [kind for kind in superposition.PAIRS for _ in range(4)], columns=4)
 
 # %% [markdown]
-r"""Features that never meet are put on opposite sides: there they can't disturb each other. Features that come together are given *one*
-direction, as if they were one feature, with opposite ends for the two pairs. So geometry follows statistics. And a direction
-that a network uses may stand for two things, which its data have not told apart.
+r"""Four models of each kind. Features that never meet are put on opposite sides: there they can't disturb each other. Most features
+that come together are given *one* direction, as if they were one feature. (They come together in four examples of ten here. When
+they are rarer, they get directions at right angles; try 0.1.) So geometry follows statistics, and a direction that a network
+uses may stand for two things, which its data have not told apart.
 
 ## Phases
 
 The smallest case can be solved by hand: two features, one dimension. Feature 0 has importance 1, feature 1 some other."""
 
-# %% [markdown] exercise="phase_losses" minutes=15 difficulty=3 reference="superposition_phases.phase_losses" withhold=["phase_losses", "expected_loss"]
+# %% [markdown] exercise="phase_losses" minutes=15 difficulty=3 reference="superposition_phases.phase_losses" withhold=["phase_losses", "expected_loss", "losses_by_counting"]
 r"""## Three ways to live in one dimension
 
 Return the **expected loss** of three models, [phase, case], for every case (a `probability` of both features, and an `importance` of the
@@ -729,12 +731,13 @@ for one, other in (("trained", "formula"), ("searched", "formula"), ("trained", 
 plot_phase_diagram(diagram)
 
 # %% [markdown]
-r"""On the left what came out, on the right what the formulas say; the black line is where two formulas tie. There are sharp borders: no
-model keeps a feature by half. When features are common, the dimension goes to whichever feature matters more. When they are
+r"""On the left what came out, on the right what the formulas say; the black line is where two formulas tie. The borders are
+sharp: there is hardly a model that keeps a feature by half. When features are common, the dimension goes to whichever feature matters more. When they are
 rare, both are kept, even if one is ten times as important.
 
 At a few cells along the border the trained models superpose where the formulas would not. Who is right? A third witness is a search on the
-exact loss, an integral, from several starts: it sides with the trained models. The formulas fix biases and norms; models that
+exact loss, an integral, from several starts. It sides with the trained models, but for a cell where features are always there and
+matter almost alike, and solutions differ by next to nothing. The formulas fix biases and norms; models that
 superpose can choose better ones. (*Closed form* is not *true optimum*: the formula is exact about a solution that is not the best of
 its kind.)
 
@@ -831,7 +834,7 @@ plot_weights(layers)
 
 # %% [markdown]
 r"""Six features, six neurons, so nothing need be superposed. With a ReLU in the hidden layer most seeds put features on neurons, at the
-least p that 199 rotations allow. Without one, features are as orthogonal, the loss is as good, and the axes are as any other: the
+least p that 199 rotations allow. Without one, features are as orthogonal, the loss is even lower, and the axes are as any other: the
 p values are spread over the whole range, as chance spreads them. For such a layer the answer to "what does neuron 3 mean?" is
 that the question should not be asked. A residual stream is a layer of that kind, more or less.
 

@@ -1,0 +1,61 @@
+"""Arguments over all that each statement allows: other sizes, norms and probabilities than the checks draw.
+
+`mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
+anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+"""
+
+import torch
+
+from mechinterp_course.checking import toy_models
+
+
+def toy_output(draw):
+    batch, instance, feature, hidden = (draw.integer(1, 6) for _ in range(4))
+    return (
+        draw.normal(batch, instance, feature),
+        draw.normal(instance, feature, hidden),
+        draw.normal(instance, feature),
+    )
+
+
+def toy_loss(draw):
+    batch, instance, feature = (draw.integer(1, 6) for _ in range(3))
+    features = draw.normal(batch, instance, feature)
+    return draw.normal(*features.shape), features, draw.normal(instance, feature).exp()
+
+
+def interference(draw):
+    return (_weights(draw),)
+
+
+def feature_dimensionality(draw):
+    return (_weights(draw),)
+
+
+def feature_groups(draw):
+    if draw.integer(0, 1):
+        W, _ = toy_models.mixed_figures(draw)
+    else:
+        W = _weights(draw)[0]
+    return W, draw.choice([0.3, 0.5, 1.0]), draw.choice([0.1, 0.15, 0.5, 0.8])
+
+
+def phase_losses(draw):
+    cases = draw.integer(1, 6)
+    return draw.normal(cases).sigmoid(), draw.normal(cases).exp()
+
+
+def basis_p_value(draw):
+    W, rotations = toy_models.leaning_on_axes(draw, draw.choice([0.05, 0.3, 1.0, 5.0]))
+    return draw.choice([0.01, 1.0, 30.0]) * W, rotations[: draw.integer(1, 40)]
+
+
+def absolute_value_weights(draw):
+    return (draw.integer(1, 16),)
+
+
+def _weights(draw):
+    instance, feature, hidden = (draw.integer(1, 7) for _ in range(3))
+    W = draw.normal(instance, feature, hidden) * draw.normal(1, feature, 1).exp()
+    W[:, : draw.integer(0, 1)] = 0.0
+    return W * torch.tensor(draw.choice([0.1, 1.0, 10.0]))
