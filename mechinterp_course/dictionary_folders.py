@@ -32,6 +32,14 @@ def load_dictionary(name: str, hook: str | None = None, device: str = "cpu") -> 
     return sae.requires_grad_(False).eval()
 
 
+def beside(name: str) -> dict[str, "SAE"]:
+    """Return the rivals that lie in a dictionary's folder, by name: trained alike with a frozen decoder."""
+    entry = catalogue.find(name)
+    folder = entry.path if isinstance(entry, catalogue.EmbeddedModel) else Path(name)
+    rival = folder / "frozen-decoder"
+    return {"frozen random decoder, trained": load_dictionary(str(rival))} if rival.is_dir() else {}
+
+
 def model_of(sae: "SAE") -> str:
     """Return the name by which `load_language_model` knows the model that a dictionary was made for."""
     name = getattr(sae.cfg.metadata, "model_name", None) or "course-gpt2"

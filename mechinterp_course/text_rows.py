@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from itertools import count as count_from
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -36,9 +37,13 @@ class TextRows:
 
     def rows(self, first: int, count: int) -> Int[Tensor, "row pos"]:
         """Return rows `first` to `first + count`; raises CourseError for a file without text."""
+        return torch.tensor(list(islice(self.from_row(first), count)))
+
+    def from_row(self, first: int) -> Iterator[list[int]]:
+        """Yield rows without end, one at a time, beginning with row `first`."""
         if self.file is None:
-            return torch.tensor([self._of_world(number) for number in range(first, first + count)])
-        return torch.tensor(self._of_file(self.file, first, count))
+            return map(self._of_world, count_from(first))
+        return islice(self._of_file(self.file), first, None)
 
     @property
     def bos(self) -> int:
@@ -52,17 +57,13 @@ class TextRows:
             ids += [self.bos, *self._ids(kind.draw(rng).text)]
         return ids[: self.length]
 
-    def _of_file(self, file: Path, first: int, count: int) -> list[list[int]]:
-        found, ids, number = [], [], 0
+    def _of_file(self, file: Path) -> Iterator[list[int]]:
+        ids: list[int] = []
         for paragraph in _again(file):
             ids += [self.bos, *self._ids(paragraph)]
             while len(ids) >= self.length:
-                if number >= first:
-                    found.append(ids[: self.length])
-                if len(found) == count:
-                    return found
-                ids, number = ids[self.length :], number + 1
-        raise AssertionError("a file is read again after its end")
+                yield ids[: self.length]
+                ids = ids[self.length :]
 
     def _ids(self, passage: str) -> list[int]:
         return token_ids(self.model.tokenizer.backend_tokenizer, passage)

@@ -18,7 +18,7 @@ CHAPTER = chapters()[0]
 EXERCISE = load_manifest(CHAPTER).exercises[0]
 COMMANDS = (
     *("demo", "grade", "verify", "new", "check", "hint", "progress"),
-    *("models", "chapter", "book", "doctor", "--version"),
+    *("models", "sae", "monitor", "chapter", "book", "doctor", "--version"),
 )
 HEAVY = ("torch", "transformers", "transformer_lens", "numpy", "nbformat", "jupytext", "rich.progress")
 
