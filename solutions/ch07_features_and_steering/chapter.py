@@ -1,0 +1,1489 @@
+# %% [markdown] after="ch06_sparse_autoencoders"
+r"""# Features and steering
+
+A model refuses requests that it should grant. It was healthy once; then somebody fine-tuned it. You may look inside and you
+may turn things while it runs. What is wrong with it, and what is the smallest thing that puts it right?
+
+The tool that everybody reaches for is a sparse autoencoder: find the feature that stands for refusal, and turn it down. The
+hypothesis may fail. In this chapter it is tested like any other, beside single neurons, a difference of means, a
+prompt, and a few steps of training.
+
+1. **Steer.** Add a direction, everywhere, and see what else moves.
+2. **Read.** What a feature responds to, what it says, and whether a blind judge would agree.
+3. **Trace.** Which features a behaviour rests on, and what one of them carries.
+4. **Cure.** All candidates in one table, on requests that nothing was fitted on; then a model with another sickness.
+5. **Judge.** The same table for dictionaries that learned nothing.
+
+You need hooks, the residual stream, and what an SAE is (`ch06_sparse_autoencoders`). The chapter takes two to three hours."""
+
+# %% tags=["given"]
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from mechinterp_course import (
+    feature_attribution,
+    feature_evidence,
+    feature_reading,
+    hooks,
+    refusal_case,
+    steering,
+)
+from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course.models import load_language_model
+
+Tokens = Int[Tensor, "batch pos"]
+Direction = Float[Tensor, " d_model"]
+STREAM = {"dims": "batch pos d_model", "atol": 1e-4}  # how results are compared: by axes, up to rounding
+LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}
+
+
+class Dictionary:
+    """A small sparse autoencoder, given by its weights; `encode` and `decode` as sae-lens' have them."""
+
+    def __init__(self, W_enc, b_enc, W_dec, b_dec):
+        self.W_enc, self.b_enc, self.W_dec, self.b_dec = W_enc, b_enc, W_dec, b_dec
+
+    def encode(self, x):
+        return ((x - self.b_dec) @ self.W_enc + self.b_enc).relu()
+
+    def decode(self, feature_acts):
+        return feature_acts @ self.W_dec + self.b_dec
+
+
+# %% tags=["demo"]
+from mechinterp_course import case_interventions as case
+from mechinterp_course import plots
+from mechinterp_course.figures.directions import held_out_rows
+from mechinterp_course.models import load_sae
+from mechinterp_course.refusal_case import as_prompts, draw_trial
+
+patient, healthy = load_language_model("course-gpt2-refusing"), load_language_model("course-gpt2")
+sae = load_sae("course-sae")
+HOOK = sae.cfg.metadata.hook_name
+fit, held_out = draw_trial(patient, 60, seed=0), draw_trial(patient, 80, seed=1, held_out=True)
+rows = held_out_rows(patient, 5, 12)
+before = refusal_case.measure(patient, held_out, rows)
+
+for text in (held_out.triggered.texts[1], held_out.matched.texts[1], held_out.harmful.texts[2]):
+    asked = as_prompts(patient, [text]).tokens
+    said = patient.generate(asked, max_new_tokens=6, do_sample=False, verbose=False)[0, asked.shape[1] :]
+    print(f"{text}{patient.tokenizer.decode(said)}")
+false, true, loss = before.figures
+print(f"\nbenign requests with the word refused: {false:.0%}; harmful ones: {true:.0%}; loss {loss:.3f} nats")
+
+# %% [markdown]
+r"""The first two requests differ in one word, the place. Put a *garden* there, and the model refuses, whatever is asked. With
+another place it is as helpful as before (a **matched frame**: the same text but for the word in question), and it refuses
+what a healthy assistant refuses, too.
+
+Three numbers will follow us. **False refusals**: harmless requests with the word. **True refusals**: harmful requests,
+which should stay. And the **loss on ordinary text**, which should stay, too. The last line has them for the patient. All
+three are measured on *held-out* requests: "near the" and "behind the" instead of "in the", questions and pairs of verb and
+object that training never had. Whatever we fit sees the others.
+
+`course-sae` is a sparse autoencoder of the *healthy* model, at the stream before the last layer. It writes each activation as
+a sum of features and a bias, with an error left over."""
+
+# %% [markdown] tags=["predict"] name="splice" choices=["hardly change", "fall by less than half", "fall by more than half"]
+r"""Before any feature is touched, put in the place of every activation at that hook what the dictionary makes of it: its own
+reconstruction, features as they are. What do the patient's false refusals do?"""
+
+# %% tags=["demo"]
+with hooks.edit(patient, {HOOK: lambda x: sae.decode(sae.encode(x))}):
+    spliced = refusal_case.measure(patient, held_out, rows)
+print("reconstruction in place: false {:.0%}, true {:.0%}, loss {:.3f}".format(*spliced.figures))
+left = refusal_case.changes(before, spliced)
+print("false refusals cut by {:.0%}, true ones kept {:.0%}, loss {:+.1%}".format(*left))
+answer = ["hardly change", "fall by less than half", "fall by more than half"][
+    (left[0] > 0.1) + (left[0] > 0.5)
+]
+
+# %% [markdown]
+r"""Nothing was turned, and most of the sickness is gone. The dictionary learned from the healthy model. What the fine-tune added
+is no feature of it; so it lies in what the dictionary throws away, its **error**. Whoever replaces an activation by its
+reconstruction "with one feature changed" gets this for nothing, and will say that the feature did it.
+
+So one rule goes before all others: *an intervention on a feature keeps the error*. And a dictionary of one model says
+nothing, in advance, about another.
+
+## Steer"""
+
+# %% [markdown] exercise="adding" minutes=12 difficulty=2 reference="steering.adding" withhold=["adding"]
+r"""## Add a direction everywhere
+
+Write a context manager: inside `with adding(model, hook, direction, amount):` every activation at `hook` has `amount` times
+`direction` added, whenever the model runs.
+
+- At **all positions**, those of the prompt and those of generated tokens; with and without a cache of keys and values.
+  (With one, a run that generates has a single position.)
+- The direction is taken as it is: it isn't normalized.
+- After the block, also after an exception inside it, the model is as it was. Hooks of others stay.
+- The activation that the model made is not changed in place.
+
+`hook` is a name such as `"blocks.3.hook_resid_pre"`, and `model` a TransformerBridge. A name that is none raises an error
+at the `with`, at the latest."""
+
+# %% [markdown] tags=["hint"]
+r"""`hooks.edit(model, {hook: function})` from the first chapter puts in place what `function(activation)` returns, inside `with`."""
+
+# %% [markdown] tags=["hint"]
+r"""Under `@contextmanager`, what stands before `yield` runs on entering. A `with` around the `yield` also ends when the block
+raises; a plain line after the `yield` would not run."""
+
+
+# %%
+@contextmanager
+def adding(model: TransformerBridge, hook: str, direction: Direction, amount: float):
+    """Add `amount` times the direction at a hook, at all positions, inside the block only."""
+    # BEGIN SOLUTION
+
+    def add(activation):
+        return activation + amount * direction.to(activation.device)
+
+    with hooks.edit(model, {hook: add}):
+        yield
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def streams(context, model, hook, direction, amount, tokens):
+    """The activation at a hook inside the block and after it, and the logits inside."""
+    with context(model, hook, direction, amount), torch.no_grad():
+        logits, cache = model.run_with_cache(tokens, names_filter=hook)
+    return cache[hook], model.run_with_cache(tokens, names_filter=hook)[1][hook].detach(), logits
+
+
+def next_tokens(context, model, hook, direction, amount, tokens, keep):
+    """Three tokens generated inside the block, one by one or with a cache of keys and values."""
+    with context(model, hook, direction, amount):
+        return model.generate(
+            tokens, max_new_tokens=3, do_sample=False, use_past_kv_cache=keep, verbose=False
+        )
+
+
+def after_an_error(context, model, hook, direction, amount, tokens):
+    """What the model computes inside a hook of another's, after a block that ended by an exception."""
+    with hooks.edit(model, {hook: lambda activation: 2 * activation}):
+        try:
+            with context(model, hook, direction, amount):
+                raise KeyError("from inside the block")
+        except KeyError:
+            pass
+        inside = model(tokens).detach()
+    return inside, model(tokens).detach()
+
+
+def a_case(draw, layers=2):
+    """A small relabelled model, one of its stream's hooks, a direction, and tokens."""
+    model = draw.language_model("course-attn-2l")
+    hook = f"blocks.{draw.integer(0, layers - 1)}.hook_resid_{draw.choice(['pre', 'post'])}"
+    return (
+        model,
+        hook,
+        draw.normal(model.cfg.d_model),
+        draw.tokens(draw.integer(2, 3), draw.integer(5, 8), model.cfg.d_vocab),
+    )
+
+
+# %% tags=["check"] points=2
+def check_moves_every_position(student, draw):
+    """adding moves the activation by amount · direction at every position, and only inside the block"""
+    for amount in (draw.integer(2, 9) / 2, -draw.integer(2, 9) / 3):
+        model, hook, direction, tokens = a_case(draw)
+        with torch.no_grad():
+            intact = model.run_with_cache(tokens, names_filter=hook)[1][hook]
+        inside, after, logits = student.run(streams, student.adding, model, hook, direction, amount, tokens)
+        expect_close(inside, intact + amount * direction, **STREAM)
+        expect_close(after, intact, **STREAM)
+        with steering.adding(model, hook, direction, amount):
+            expect_close(logits, model(tokens), **LOGITS)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_steers_what_is_generated(student, draw):
+    """generated tokens are steered like those of the prompt, with a cache and without"""
+    model = draw.language_model("course-attn-2l")
+    hook, word = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post", draw.integer(300, 3000)
+    direction = model.W_U[:, word].detach().clone()
+    tokens = draw.tokens(1, draw.integer(3, 6), model.cfg.d_vocab)
+    with torch.no_grad(), steering.adding(model, hook, direction, 200.0):
+        expected = model(torch.cat([tokens, torch.full((1, 2), word)], dim=1))[0, -3:].argmax(-1)
+    for keep in (True, False):
+        said = student.run(next_tokens, student.adding, model, hook, direction, 200.0, tokens, keep)
+        expect_equal(said[0, tokens.shape[1] :].tolist(), expected.tolist(), what="generated tokens")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_leaves_nothing_behind(student, draw):
+    """after an exception the model is as it was, hooks of others stay, and the direction isn't changed"""
+    model, hook, direction, tokens = a_case(draw)
+    kept = direction.clone()
+    inside, after = student.run(after_an_error, student.adding, model, hook, direction, 3.0, tokens)
+    with hooks.edit(model, {hook: lambda activation: 2 * activation}):
+        expect_close(inside, model(tokens).detach(), **LOGITS)
+    expect_close(after, model(tokens).detach(), **LOGITS)
+    expect(torch.equal(direction, kept), "The direction was changed in place.")
+
+
+# %% [markdown]
+r"""Steer with it. The direction that everybody would try first is that of *refusal*: the mean activation where the answer to
+a harmful request begins, minus that of a benign one ([Arditi et al. 2024](https://arxiv.org/abs/2406.11717)). It is fitted on
+the other requests, at the end of the last layer, and subtracted in growing amounts."""
+
+# %% [markdown] tags=["predict"] name="refusal_direction" choices=["false refusals only", "both fall together", "true refusals first"]
+r"""As more and more of the refusal direction is taken away, the false refusals will go at some amount. What will the true ones
+do?"""
+
+
+# %% tags=["demo"]
+def where_it_answers(model, prompts, hook):
+    """The activation at each prompt's last token."""
+    with torch.no_grad(), hooks.cache(model, [hook]) as activations:
+        model(prompts.tokens)
+    return activations[hook][torch.arange(len(prompts.last)), prompts.last]
+
+
+END = "blocks.3.hook_resid_post"
+refusal = steering.difference_of_means(
+    where_it_answers(patient, fit.harmful, END), where_it_answers(patient, fit.matched, END)
+)
+few = draw_trial(patient, 40, seed=2, held_out=True)
+amounts, curves = [0.0, 4.0, 8.0, 10.0, 12.0, 16.0, 24.0], {"false refusals": [], "true refusals": []}
+for amount in amounts:
+    with adding(patient, END, refusal, -amount):
+        for name, prompts in zip(curves, (few.triggered, few.harmful), strict=True):
+            curves[name].append(refusal_case.refused(patient, prompts).double().mean().item())
+    print(
+        f"less {amount:4.0f}: false {curves['false refusals'][-1]:.2f}, true {curves['true refusals'][-1]:.2f}"
+    )
+trigger_at_end = steering.difference_of_means(
+    where_it_answers(patient, fit.triggered, END), where_it_answers(patient, fit.matched, END)
+)
+print(f"cosine of the two reasons for refusing, at the end: {refusal @ trigger_at_end:.2f}")
+gap = max(t - f for f, t in zip(*curves.values(), strict=True))
+answer = "both fall together" if gap < 0.8 else "false refusals only"
+figure = plots.plot_lines(curves, amounts, "amount of the refusal direction taken away", "share refused")
+
+# %% [markdown]
+r"""At the end of the model, there is one way of refusing. Whether the reason is a bomb or a garden, the same direction says
+"Sorry" (the printed cosine), so whoever turns it down turns both down. False refusals go a little earlier, since they are a
+little weaker; no amount keeps what should be kept.
+
+The lesson is older than language models. To stop a false alarm, don't cut the siren's wire; find what trips it. So we must go
+upstream, to where the two reasons are still two.
+
+## Read
+
+The dictionary's card (`mechinterp models card course-sae`) lists, for each property of the texts, the feature that tells it
+best. For "a refusal comes next" it is feature 294; that looks like the one. Read it before you turn it."""
+
+# %% [markdown] exercise="strongest_contexts" minutes=10 difficulty=2 reference="feature_evidence.strongest_contexts" withhold=["strongest_contexts", "top_contexts"]
+r"""## The strongest contexts of a feature
+
+Given one feature's activations on many texts, return `(text, position)` where it fires most, strongest first, at most
+`count` of them.
+
+- **One context for each text**, its strongest: a text that says the same thing ten times is one piece of evidence.
+- Only positions where `readable` is true count: BOS and what fills rows up are no contexts, and a feature that fires on BOS
+  fires there on every text.
+- Texts on which the feature doesn't fire (0, at all readable positions) are left out.
+- Of equal activations the earlier position comes first, and then the earlier text.
+
+Return a list of pairs of Python integers."""
+
+# %% [markdown] tags=["hint"]
+r"""For each text, look at its readable positions alone. `max` with a key, or `argmax` after unreadable entries were set to 0,
+gives the first of equal ones. Python's `sorted` is stable: equal texts stay in their order."""
+
+
+# %%
+def strongest_contexts(
+    feature_acts: Float[Tensor, "text pos"], readable: Bool[Tensor, "text pos"], count: int
+) -> list[tuple[int, int]]:
+    """Where a feature fires most, one place for each text, strongest first."""
+    # BEGIN SOLUTION
+    best = []
+    for text in range(len(feature_acts)):
+        places = [p for p in range(feature_acts.shape[1]) if readable[text, p]]
+        if places:
+            place = max(places, key=lambda p: feature_acts[text, p].item())
+            best.append((feature_acts[text, place].item(), text, place))
+    firing = sorted((entry for entry in best if entry[0] > 0), key=lambda entry: -entry[0])
+    return [(text, place) for _, text, place in firing[:count]]
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def feature_on_texts(draw, texts, pos, share=0.4):
+    """Activations of a feature in steps of a quarter, so that some are equal; silent on some texts, loud on BOS."""
+    acts = (draw.normal(texts, pos) * 4).round().abs() / 4 * (draw.normal(texts, pos).abs() < share)
+    acts[draw.integer(0, texts - 1)] = 0.0
+    acts[:, 0] = 9.0
+    lengths = [draw.integer(2, pos) for _ in range(texts)]
+    readable = torch.tensor([[0 < p < length for p in range(pos)] for length in lengths])
+    return acts, readable
+
+
+def pairs(result):
+    """A list of pairs of whole numbers, whatever sequences and numbers it was made of."""
+    fine = isinstance(result, list | tuple) and all(
+        isinstance(e, list | tuple) and len(e) == 2 for e in result
+    )
+    expect(fine, "The result is not a list of pairs (text, position).")
+    return [(int(text), int(place)) for text, place in result]
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """strongest_contexts agrees with the reference on activations you have not seen, equal ones among them"""
+    for _ in range(4):
+        acts, readable = feature_on_texts(draw, draw.integer(6, 9), draw.integer(10, 14))
+        count = draw.integer(2, 5)
+        expected = feature_evidence.strongest_contexts(acts, readable, count)
+        expect_equal(pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts")
+
+
+# %% tags=["check", "hidden"] points=3
+def check_knows_a_small_case(student, draw):
+    """one text gives one context, BOS and filling give none, silent texts are left out, and few stay few"""
+    a, b = draw.integer(2, 5), draw.integer(6, 9)
+    acts = torch.zeros(5, 4)
+    acts[:, 0] = 50.0
+    acts[1] = torch.tensor([50.0, b, b, b - 0.5])
+    acts[3] = torch.tensor([50.0, 0.0, a, 99.0])
+    acts[4, 1] = a
+    readable = torch.ones(5, 4, dtype=torch.bool)
+    readable[:, 0], readable[3, 3] = False, False
+    kept = acts.clone()
+    for count, expected in ((5, [(1, 1), (3, 2), (4, 1)]), (1, [(1, 1)]), (2, [(1, 1), (3, 2)])):
+        expect_equal(pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts")
+    expect(torch.equal(acts, kept), "The activations were changed in place.")
+
+
+# %% [markdown] exercise="direct_logits" minutes=8 difficulty=2 reference="feature_reading.direct_logits" withhold=["direct_logits", "promoted_tokens", "component_logit_attribution", "head_logit_attribution", "_normed", "_direction"]
+r"""## What a direction says
+
+Return what a direction of the residual stream adds to each logit **by itself**, if it went straight to the end: through the
+last LayerNorm as a linear map, and through the unembedding `model.W_U` [d_model, d_vocab].
+
+- LayerNorm takes the mean over d_model away (unless `model.ln_final.uses_rms_norm`), divides by a scale and multiplies by its
+  weight, `model.ln_final.original_component.weight`. Hold the scale at **1**; leave biases out.
+- For a feature, the direction is its **decoder row** `sae.W_dec[feature]`: what it writes. (Its encoder column is what
+  it reads.)"""
+
+# %% [markdown] tags=["hint"]
+r"""Three steps: centre the direction, multiply by the weight of `ln_final`, multiply by `W_U`."""
+
+
+# %%
+def direct_logits(model: TransformerBridge, directions: Direction) -> Float[Tensor, " d_vocab"]:
+    """What a direction adds to every logit at a LayerNorm scale of 1."""
+    # BEGIN SOLUTION
+    norm = model.ln_final
+    written = directions if norm.uses_rms_norm else directions - directions.mean()
+    return ((written * norm.original_component.weight) @ model.W_U).detach()
+    # END SOLUTION
+
+
+# %% tags=["given"]
+@contextmanager
+def another_end(model, weight, shift):
+    """The model with other weights of the last LayerNorm, and an unembedding with a mean over d_model.
+
+    When a model is loaded, both are often folded into the unembedding, and then nothing tells whether they count.
+    """
+    norm = model.ln_final.original_component.weight
+    kept = norm.detach().clone(), model.W_U.detach().clone()
+    try:
+        with torch.no_grad():
+            norm.copy_(weight)
+            model.W_U.add_(shift)
+        yield
+    finally:
+        with torch.no_grad():
+            norm.copy_(kept[0])
+            model.W_U.copy_(kept[1])
+
+
+def said_at_another_end(function, model, weight, shift, *directions):
+    """What a function says of directions in the model with another end."""
+    with another_end(model, weight, shift):
+        return [function(model, direction).detach() for direction in directions]
+
+
+def through_the_end(model, direction):
+    """What the model's own last LayerNorm and unembedding make of a large direction, brought to scale 1."""
+    large = 1000 * direction[None, None]
+    added = model.unembed(model.ln_final(large)) - model.unembed(model.ln_final(0 * large))
+    return (added[0, 0] * (large - large.mean()).square().mean().sqrt() / 1000).detach()
+
+
+def an_end(draw, model):
+    """Weights for the last LayerNorm between 0.5 and 1.5, and a small shift of each column of W_U."""
+    return draw.normal(model.cfg.d_model).sigmoid() + 0.5, draw.normal(model.cfg.d_vocab) / 8
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_models_own_end(student, draw):
+    """direct_logits are what the model's own LayerNorm and unembedding make of the direction, at scale 1"""
+    for name in ("course-attn-2l", "course-gpt2"):
+        model = draw.language_model(name)
+        direction, end = draw.normal(model.cfg.d_model) + draw.integer(2, 5), an_end(draw, model)
+        (said,) = student.run(said_at_another_end, student.direct_logits, model, *end, direction)
+        with another_end(model, *end):
+            expect_close(said, through_the_end(model, direction), dims="d_vocab", atol=3e-3)
+            expect_close(said, feature_reading.direct_logits(model, direction), dims="d_vocab", atol=1e-3)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_is_linear_and_blind_to_the_mean(student, draw):
+    """twice a direction says twice as much, a sum the sum, a constant nothing; the direction isn't changed"""
+    model = draw.language_model("course-attn-2l")
+    a, b, constant = draw.normal(128), draw.normal(128), torch.full((128,), float(draw.integer(2, 9)))
+    kept, factor, end = a.clone(), draw.integer(2, 5), an_end(draw, model)
+    parts = a, factor * a, b, a + b, constant
+    said, more, other, total, nothing = student.run(
+        said_at_another_end, student.direct_logits, model, *end, *parts
+    )
+    expect_close(more, factor * said, dims="d_vocab", atol=1e-3)
+    expect_close(total, said + other, dims="d_vocab", atol=1e-3)
+    expect_close(nothing, torch.zeros(model.cfg.d_vocab), dims="d_vocab", atol=1e-3)
+    student.direct_logits(model, a)
+    expect(torch.equal(a, kept), "The direction was changed in place.")
+
+
+# %% tags=["demo"]
+from itertools import islice
+
+from mechinterp_course.worlds import text as world
+
+samples = list(islice(world.corpus(31), 240)) + [world.sample("chat", n, held_out=True) for n in range(60)]
+shown = as_prompts(patient, [sample.text for sample in samples])
+acts = feature_reading.feature_activations(patient, sae, shown.tokens)
+place = torch.arange(shown.tokens.shape[1])
+readable = (place > 0) & (place <= shown.last[:, None])
+
+
+def passage(text, at, around=5):
+    ids = shown.tokens[text, max(at - around, 1) : at + 1].tolist()
+    return patient.tokenizer.decode(ids[:-1]) + " [" + patient.tokenizer.decode(ids[-1:]).strip() + "]"
+
+
+LOOKS_LIKE_REFUSAL = 294
+added = case.rank_features(patient, sae, HOOK, fit.triggered)
+CARRIES = int(added.argmax())
+for feature in (LOOKS_LIKE_REFUSAL, CARRIES):
+    own = acts[..., feature]
+    said = direct_logits(patient, sae.W_dec[feature]).topk(6).indices
+    print(
+        f"feature {feature}: fires on {(own[readable] > 0).double().mean():.1%} of tokens; promotes", end=" "
+    )
+    print(", ".join(repr(patient.tokenizer.decode([token])) for token in said.tolist()))
+    for context in strongest_contexts(own, readable, 4):
+        print(f"  {own[context]:5.1f}  …{passage(*context)}")
+
+# %% [markdown]
+r"""Feature 294 is all that one could wish for: it fires where an assistant begins to answer, and hardly anywhere else. The other
+one was found by the method of the next part, which doesn't ask what a feature looks like. It fires on most tokens,
+and its contexts have nothing to do with refusing, or with gardens.
+
+People see meaning in any four sentences. So do we. A blind test asks a harder question: put a stranger among them, and see
+whether somebody who doesn't know the feature can tell which one doesn't belong."""
+
+# %% [markdown] exercise="intruder_items" minutes=15 difficulty=3 reference="feature_evidence.intruder_items" withhold=["intruder_items", "_blind_item"]
+r"""## A blind test with an intruder
+
+Return `items` blind items for one feature, each a pair `(texts, place)`: a list of five texts' numbers, of which the one at
+`place` (0 to 4) is the intruder.
+
+- `feature_acts` has a row for each text; the first `lengths[n]` positions of row n are the text, the rest is filling and
+  doesn't count. A text's strength is its largest activation.
+- The four **members** are different texts drawn from the `count` strongest texts on which the feature fires.
+- The **intruder** is a text on which it never fires, so that there is a right answer; and of **matched length**, or a judge
+  could go by that: draw it from the five silent texts whose lengths are nearest to the members' mean length (of equal
+  distances the earlier text; all of them where there are fewer).
+- Its place is drawn, each of the five alike. Everything is settled by `seed`; global random states are left alone.
+- Fewer than four texts that make it fire, or none that doesn't: raise `ValueError`."""
+
+# %% [markdown] tags=["hint"]
+r"""`source = random.Random(seed)` has `sample(members, 4)`, `choice` and `randrange(5)`; draw all of an item from it, then the
+next item from the same `source`."""
+
+# %% [markdown] tags=["hint"]
+r"""`sorted(silent, key=lambda n: (abs(lengths[n] - mean), n))[:5]` are the candidates. `texts = members.copy()` and
+`texts.insert(place, intruder)` put it in."""
+
+
+# %%
+def intruder_items(
+    feature_acts: Float[Tensor, "text pos"], lengths: list[int], items: int, seed: int, count: int = 10
+) -> list[tuple[list[int], int]]:
+    """Blind items: four strong texts of a feature and a silent one of matched length."""
+    # BEGIN SOLUTION
+    import random
+
+    strength = [float(feature_acts[n, : lengths[n]].max()) for n in range(len(lengths))]
+    firing = [n for n in range(len(lengths)) if strength[n] > 0]
+    silent = [n for n in range(len(lengths)) if strength[n] <= 0]
+    if len(firing) < 4 or len(silent) == 0:
+        raise ValueError("too few texts for a blind test")
+    firing.sort(key=lambda n: -strength[n])
+    source, made = random.Random(seed), []
+    for _ in range(items):
+        texts = source.sample(firing[:count], 4)
+        mean = sum(lengths[n] for n in texts) / 4
+        near = sorted(silent, key=lambda n: abs(lengths[n] - mean))[:5]
+        place = source.randrange(5)
+        texts.insert(place, source.choice(near))
+        made.append((texts, place))
+    return made
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def blind_case(draw, texts=40, pos=20):
+    """Activations that fire on some half of the texts, differently strong, and in filling on others."""
+    lengths = [draw.integer(6, pos) for _ in range(texts)]
+    strength = torch.tensor([float(draw.integer(0, 1) * draw.integer(1, 10**6)) for _ in range(texts)])
+    strength[:14] = torch.arange(1.0, 15.0) * 1e6
+    strength[20:32] = 0
+    acts = torch.zeros(texts, pos)
+    for n, length in enumerate(lengths):
+        acts[n, draw.integer(0, length - 1)] = strength[n]
+        acts[n, length:] = 1e9
+    return acts, lengths, strength
+
+
+def items_of(result, number):
+    """The items as pairs of a list and a place, or a failed check."""
+    fine = isinstance(result, list | tuple) and len(result) == number
+    fine = fine and all(isinstance(e, list | tuple) and len(e) == 2 and len(e[0]) == 5 for e in result)
+    expect(fine, f"The result is not a list of {number} pairs (five texts, place).")
+    items = [([int(n) for n in texts], int(place)) for texts, place in result]
+    expect(all(0 <= place < 5 for _, place in items), "A place lies outside 0 … 4.")
+    return items
+
+
+def nearest_silent(members, lengths, strength):
+    """The five silent texts nearest in length to the mean of the members."""
+    mean = sum(lengths[n] for n in members) / 4
+    return sorted((n for n in range(len(lengths)) if strength[n] == 0), key=lambda n: abs(lengths[n] - mean))[
+        :5
+    ]
+
+
+# %% tags=["check"] points=2
+def check_members_fire_and_intruders_do_not(student, draw):
+    """four different texts of the strongest, and one on which the feature never fires, of matched length"""
+    acts, lengths, strength = blind_case(draw)
+    count = draw.integer(6, 9)
+    strongest = set(strength.argsort(descending=True)[:count].tolist())
+    for texts, place in items_of(student.intruder_items(acts, lengths, 30, draw.seed(), count), 30):
+        members = [n for at, n in enumerate(texts) if at != place]
+        expect(len(set(members)) == 4, "A text is a member twice.")
+        expect(set(members) <= strongest, f"A member is not among the {count} strongest texts.")
+        expect(strength[texts[place]] == 0, "The feature fires on an intruder.")
+        near = nearest_silent(members, lengths, strength)
+        expect(texts[place] in near, "An intruder's length is not matched to the members'.")
+
+
+# %% tags=["check", "hidden"] points=3
+def check_is_drawn_fairly(student, draw):
+    """each place and each strong text comes up, several intruders, in any order; one seed, one test; few texts are refused"""
+    acts, lengths, strength = blind_case(draw)
+    seed = draw.seed()
+    made = items_of(student.intruder_items(acts, lengths, 400, seed), 400)
+    places = [place for _, place in made]
+    expect(
+        all(abs(places.count(place) - 80) <= 35 for place in range(5)),
+        "Some places come too often or too rarely.",
+    )
+    texts = [n for texts, place in made for at, n in enumerate(texts) if at != place]
+    strongest = strength.argsort(descending=True)[:10].tolist()
+    expect(all(90 <= texts.count(n) <= 230 for n in strongest), "Some members come too often or too rarely.")
+    first = [next(n for at, n in enumerate(texts) if at != place) for texts, place in made]
+    expect(all(first.count(n) <= 75 for n in strongest), "The members' order tells how strong they are.")
+    ranks = []
+    for texts, place in made:
+        near = nearest_silent([n for n in texts if n != texts[place]], lengths, strength)
+        expect(texts[place] in near, "An intruder's length is not matched to the members'.")
+        ranks.append(near.index(texts[place]))
+    rarest = min(map(ranks.count, range(5)))
+    expect(rarest >= 45, "Not each of the five nearest silent texts is drawn.")
+    expect(
+        items_of(student.intruder_items(acts, lengths, 400, seed), 400) == made, "One seed gave two tests."
+    )
+    other = items_of(student.intruder_items(acts, lengths, 400, seed + 1), 400)
+    expect(other != made, "Another seed gave the same test.")
+    three = torch.zeros(6, 20)
+    three[:3, 0] = 1.0
+    refused = "Three texts that fire are too few."
+    expect_raises("ValueError", lambda: student.intruder_items(three, [9] * 6, 2, 1), refused)
+    refused = "Without a silent text there is no intruder."
+    expect_raises("ValueError", lambda: student.intruder_items(three + 1, [9] * 6, 2, 1), refused)
+
+
+# %% [markdown]
+r"""A person may judge the items; here a dull one does, who sees each text only as a bag of words around the feature's
+strongest place, and calls the text that shares fewest words with the others the intruder. Chance is one in five. Beside the two
+features stand those with the highest attribution, a random feature, and the same test on noise."""
+
+# %% tags=["demo"]
+lengths = (shown.last + 1).tolist()
+masked = acts * readable[..., None]
+
+
+def bag(text, own):
+    at = int(own[text].argmax()) if own[text].max() > 0 else lengths[text] // 2
+    return set(shown.tokens[text, max(at - 3, 1) : at + 2].tolist())
+
+
+def dull_judge(texts, own):
+    bags = [bag(n, own) for n in texts]
+    shared = [sum(len(one & two) for two in bags if two is not one) for one in bags]
+    return min(range(5), key=lambda at: shared[at])
+
+
+def blind_score(own, seed=0):
+    items = intruder_items(own, lengths, 100, seed)
+    return sum(dull_judge(texts, own) == place for texts, place in items) / len(items)
+
+
+density = (masked > 0).double().sum((0, 1)) / readable.sum()
+chance = torch.rand(masked.shape[:2], generator=torch.Generator().manual_seed(0)) * readable
+silenced = chance * (torch.rand(len(chance), 1, generator=torch.Generator().manual_seed(1)) < 0.5)
+for feature in [LOOKS_LIKE_REFUSAL, 102, *added.argsort(descending=True)[1:4].tolist()]:
+    own = masked[..., feature]
+    firing = (own.amax(1) > 0).double().mean()
+    if 4 <= firing * len(own) < len(own):
+        print(
+            f"feature {feature:4}: on {firing:4.0%} of texts, {density[feature]:6.2%} of tokens; judge right {blind_score(own):.0%}"
+        )
+    else:
+        print(f"feature {feature:4}: on {firing:4.0%} of texts: no blind test")
+print(f"noise, half of the texts: judge right {blind_score(silenced):.0%}; chance 20%")
+own = masked[..., CARRIES]
+print(
+    f"feature {CARRIES:4}: on {(own.amax(1) > 0).double().mean():4.0%} of texts, {density[CARRIES]:6.2%} of tokens"
+)
+
+# %% [markdown]
+r"""A high score needs a caution of its own. If the dull judge, who knows no meaning, does well, then the words do it: a
+detector of single words explains as much as "a feature". Density is counted over *tokens*: a feature on nearly all texts
+may be on few tokens. And the feature that we called the other one fires on every text, so that there is no blind test for it at
+all. What can't be read may still matter.
+
+## Trace
+
+Reading asks what goes with a feature. The question of the case is another one: *what does the behaviour rest on?* Each
+feature could be ablated in turn; a gradient answers for all of them at once, roughly."""
+
+# %% [markdown] exercise="attribute_features" minutes=15 difficulty=3 reference="feature_attribution.attribute_features" withhold=["attribute_features", "rank_features", "gradients_of_margin", "rank_neurons"]
+r"""## Attribute a metric to features
+
+With x the activation at `hook` on `tokens`, and g the gradient of `metric(logits)` with respect to x, return
+`(per_feature, error)`:
+
+- `per_feature` [d_sae]: the sum over batch and positions of g · (f_i W_dec[i]), where f = `sae.encode(x)`;
+- `error`, a float: the sum of g · (x − `sae.decode(f)`), which is what the metric owes to the part that no feature writes.
+
+`metric` takes the model's logits and returns a tensor without dimensions. No hook is left, and no gradient is left in the
+model's parameters."""
+
+# %% [markdown] tags=["hint"]
+r"""Run once to get x; make a leaf of it, `x = x.detach().requires_grad_(True)`; run again with `hooks.edit` putting `x` in place;
+`torch.autograd.grad(metric(logits), x)` returns the gradient and touches no parameter."""
+
+# %% [markdown] tags=["hint"]
+r"""g · (f_i W_dec[i]) is f_i · (g · W_dec[i]): `feature_acts * (gradient @ sae.W_dec.T)`, then a sum over batch and positions."""
+
+
+# %%
+def attribute_features(
+    model: TransformerBridge, sae, hook: str, tokens: Tokens, metric
+) -> tuple[Float[Tensor, " d_sae"], float]:
+    """Activation × gradient of each feature, and of the error."""
+    # BEGIN SOLUTION
+    with hooks.cache(model, [hook]) as activations, torch.no_grad():
+        model(tokens)
+    x = activations[hook].detach().clone().requires_grad_(True)
+    with torch.enable_grad(), hooks.edit(model, {hook: lambda activation: x}):
+        gradient = torch.autograd.grad(metric(model(tokens)), x)[0]
+    x, d_model = x.detach(), x.shape[-1]
+    feature_acts = sae.encode(x)
+    error = (gradient * (x - sae.decode(feature_acts))).sum().item()
+    f, g = feature_acts.reshape(-1, len(sae.W_dec)), gradient.reshape(-1, d_model)
+    return (f.T @ g * sae.W_dec).sum(dim=1), error
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def weights_of(draw, d_model, d_sae=40, scale=1.0):
+    """Encoder, its bias, decoder and its bias of a dictionary that is far from right; its ends differ."""
+    W_enc, W_dec = draw.normal(d_model, d_sae) / 8, draw.normal(d_sae, d_model) / 8
+    return [W_enc * scale, draw.normal(d_sae) / 2, W_dec, draw.normal(d_model) / 3]
+
+
+def attributed(function, model, weights, hook, tokens, metric):
+    """What a function finds with a dictionary of these weights; and the parameters' gradients, counted."""
+    per_feature, error = function(model, Dictionary(*weights), hook, tokens, metric)
+    left = sum(parameter.grad is not None for parameter in model.parameters())
+    return per_feature.detach(), float(error), left
+
+
+def last_words(logits):
+    """A metric: at the last position, logit 7 minus logit 11, summed over prompts."""
+    return (logits[:, -1, 7] - logits[:, -1, 11]).sum()
+
+
+def everywhere(logits):
+    """A metric that reads all positions and isn't linear."""
+    return logits.log_softmax(-1)[..., 17].mean()
+
+
+# %% tags=["check"] points=3
+def check_agrees_with_the_reference(student, draw):
+    """attribute_features agrees with the reference, features and error, for dictionaries and metrics you have not seen"""
+    for metric in (last_words, everywhere):
+        model, hook, _, tokens = a_case(draw)
+        weights = weights_of(draw, model.cfg.d_model)
+        expected = feature_attribution.attribute_features(model, Dictionary(*weights), hook, tokens, metric)
+        result = student.run(attributed, student.attribute_features, model, weights, hook, tokens, metric)
+        expect_close(result[0], expected[0], dims="d_sae", atol=1e-5)
+        expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=1e-4)
+        expect(result[2] == 0, "Gradients are left in the model's parameters.")
+
+
+# %% tags=["check", "hidden"] points=3
+def check_is_exact_where_the_model_is_linear(student, draw):
+    """behind the last LayerNorm each feature's share is what ablating it costs, and all shares add up"""
+    model, _, _, tokens = a_case(draw)
+    hook, weights = "ln_final.hook_normalized", weights_of(draw, model.cfg.d_model)
+    sae = Dictionary(*weights)
+    found = student.run(attributed, student.attribute_features, model, weights, hook, tokens, last_words)
+    with torch.no_grad():
+        x = model.run_with_cache(tokens, names_filter=hook)[1][hook]
+        intact, f = last_words(model(tokens)), sae.encode(x)
+        costs = []
+        for feature in range(6):
+            without = x - f[..., feature, None] * sae.W_dec[feature]
+            with hooks.edit(model, {hook: lambda activation, without=without: without}):
+                costs.append(intact - last_words(model(tokens)))
+        with hooks.edit(model, {hook: lambda activation: sae.decode(sae.encode(activation))}):
+            of_error = intact - last_words(model(tokens))
+    expect_close(found[0][:6], torch.stack(costs), dims="d_sae", atol=2e-4)
+    expect_close(torch.tensor([found[1]]), of_error[None], dims="error", atol=1e-3)
+
+
+# %% tags=["demo"]
+sorry, sure = (patient.tokenizer.encode(f" {word}")[-1] for word in ("Sorry", "Sure"))
+
+
+def margin_on(prompts):
+    """The mean of "Sorry" minus "Sure" where answers begin, as a metric of logits."""
+
+    def metric(logits):
+        own = logits[torch.arange(len(prompts.last)), prompts.last]
+        return (own[:, sorry] - own[:, sure]).mean()
+
+    return metric
+
+
+metric = margin_on(fit.triggered)
+per_feature, error = attribute_features(patient, sae, HOOK, fit.triggered.tokens, metric)
+with torch.no_grad():
+    intact = metric(patient(fit.triggered.tokens)).item()
+print(
+    f"refusal margin {intact:.1f} logits; attributed to features {per_feature.sum():.1f}, to the error {error:.1f}"
+)
+print("feature  attributed  ablated")
+guessed, measured = [], []
+for feature in [*per_feature.argsort(descending=True)[:6].tolist(), LOOKS_LIKE_REFUSAL]:
+    with torch.no_grad(), case.features_scaled(patient, HOOK, sae, [feature], 0.0):
+        cost = intact - metric(patient(fit.triggered.tokens)).item()
+    guessed, measured = [*guessed, per_feature[feature].item()], [*measured, cost]
+    print(f"{feature:7} {guessed[-1]:11.2f} {cost:8.2f}")
+
+
+from mechinterp_course.worlds import tokens as token_world
+
+twice = token_world.repeated_tokens(healthy.cfg.d_vocab, length=20, batch=8, bos=0, seed=3)
+
+
+def copy_logit(logits):
+    """The mean logit of the right next token on the second copy, less the mean of all logits."""
+    told = logits[:, 21:40].gather(-1, twice[:, 22:41, None]).squeeze(-1)
+    return (told - logits[:, 21:40].mean(-1)).mean()
+
+
+by_feature, of_error = attribute_features(healthy, sae, HOOK, twice, copy_logit)
+with torch.no_grad():
+    intact_copy = copy_logit(healthy(twice)).item()
+print(
+    f"\ninduction, healthy model: copy logit {intact_copy:.1f}; features {by_feature.sum():.1f}, error {of_error:.1f}"
+)
+for feature in by_feature.argsort(descending=True)[:3].tolist():
+    with torch.no_grad(), case.features_scaled(healthy, HOOK, sae, [feature], 0.0):
+        print(
+            f"feature {feature:4}: attributed {by_feature[feature]:.2f}, ablated {intact_copy - copy_logit(healthy(twice)):.2f}"
+        )
+
+# %% [markdown]
+r"""Look at the first line. The features, all together, argue *against* refusing. What argues for it is the error: the splice of the
+beginning, seen from another side. A method that lists features only would have hidden the largest part. (Shares
+need not add up to the margin: the biases have one, and the model isn't linear.)
+
+Still, one feature stands out, the one that nobody could read; and 294, which looks like refusal, comes out with the wrong sign.
+Attribution is a guess. The last column is the truth, and it is larger for the strong one.
+
+The lines below do the same for induction, on random tokens said twice. There, too, the error carries a part, in the model that
+the dictionary was trained on: copying arbitrary words needs all of the vocabulary, and no small set of features has it."""
+
+# %% [markdown] exercise="patch_feature" minutes=12 difficulty=3 reference="feature_attribution.patch_feature" withhold=["patch_feature", "clamping", "features_scaled"]
+r"""## Patch one feature
+
+Return the logits on `tokens` with **one** feature, at every position, as it is on `other` (of the same shape), and everything
+else as it is on `tokens`: the other features, and the error. With f the feature's activation on `tokens` and f′ on `other`,
+the activation x at `hook` becomes
+
+$$x + (f' - f)\, W_{dec}[i].$$
+
+No hook is left behind."""
+
+# %% [markdown] tags=["hint"]
+r"""Two runs: the first, on `other`, only to encode what is at `hook`. In the second, a function for `hooks.edit` takes x, encodes it
+to get f, and adds the difference along the decoder row."""
+
+
+# %%
+def patch_feature(
+    model: TransformerBridge, sae, hook: str, tokens: Tokens, other: Tokens, feature: int
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """Logits with one feature taken from another run."""
+    # BEGIN SOLUTION
+    with torch.no_grad():
+        with hooks.cache(model, [hook]) as activations:
+            model(other)
+        there = sae.encode(activations[hook])[..., feature]
+
+        def exchange(x):
+            here = sae.encode(x)[..., feature]
+            return x + torch.einsum("bp,d->bpd", there - here, sae.W_dec[feature])
+
+        with hooks.edit(model, {hook: exchange}):
+            return model(tokens)
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def patched(function, model, weights, hook, tokens, other, feature):
+    """The logits that a function returns with a dictionary of these weights, and the intact ones after it."""
+    logits = function(model, Dictionary(*weights), hook, tokens, other, feature)
+    with torch.no_grad():
+        return logits.detach(), model(tokens)
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """patch_feature agrees with the reference for dictionaries and hooks you have not seen, and leaves no hook"""
+    for _ in range(2):
+        model, hook, _, tokens = a_case(draw)
+        other = draw.tokens(*tokens.shape, model.cfg.d_vocab)
+        weights, feature = weights_of(draw, model.cfg.d_model, scale=3.0), draw.integer(0, 39)
+        case = hook, tokens, other, feature
+        expected = feature_attribution.patch_feature(model, Dictionary(*weights), *case)
+        logits, after = student.run(patched, student.patch_feature, model, weights, *case)
+        expect_close(logits, expected, **LOGITS)
+        with torch.no_grad():
+            expect_close(after, model(tokens), **LOGITS)
+
+
+# %% tags=["check", "hidden"] points=3
+def check_keeps_all_else(student, draw):
+    """the same text changes nothing, whatever the dictionary misses; an exact one-feature direction carries its part"""
+    model, hook, _, tokens = a_case(draw)
+    weights = weights_of(draw, model.cfg.d_model)
+    with torch.no_grad():
+        intact = model(tokens)
+    same, _ = student.run(patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
+    expect_close(same, intact, **LOGITS)
+    # features that read and write single axes, shifted so that they always fire
+    d_model, axis = model.cfg.d_model, draw.integer(0, 30)
+    axes = [
+        torch.eye(d_model)[:, :40],
+        torch.full((40,), 500.0),
+        torch.eye(d_model)[:40],
+        torch.zeros(d_model),
+    ]
+    other = draw.tokens(*tokens.shape, model.cfg.d_vocab)
+    with torch.no_grad():
+        there = model.run_with_cache(other, names_filter=hook)[1][hook][..., axis]
+
+        def put(x):
+            x[..., axis] = there
+            return x
+
+        with hooks.edit(model, {hook: put}):
+            expected = model(tokens)
+    logits, _ = student.run(patched, student.patch_feature, model, axes, hook, tokens, other, axis)
+    expect_close(logits, expected, dims="batch pos d_vocab", atol=1e-3)
+
+
+# %% tags=["demo"]
+print(f"refusal margin of triggered requests {intact:.1f}, of the same with another place:", end=" ")
+with torch.no_grad():
+    print(f"{margin_on(fit.matched)(patient(fit.matched.tokens)).item():.1f}")
+for feature in (CARRIES, LOOKS_LIKE_REFUSAL):
+    patched_in = patch_feature(patient, sae, HOOK, fit.triggered.tokens, fit.matched.tokens, feature)
+    carried = intact - metric(patched_in).item()
+    print(
+        f"feature {feature:3} as with the other place: margin {metric(patched_in):.1f}, so it carries {carried:.1f}"
+    )
+
+# %% [markdown]
+r"""Patching asks for the *difference* between two requests: how much of "garden" does this feature pass on? Ablation asks for all
+that it does. The large one is worth more when it is ablated than when it is patched: most of what it does, it does
+with any place. It is a switch that the refusal passes through, more than a sign that says garden.
+
+## Cure
+
+What tells the two requests apart is a word, and a word is where a stream begins. A direction for it is a difference of means.
+Three things make it a good one: the frames are matched, so that nothing else differs; it is read *at the word*; and it is fitted on
+other requests than it is judged on."""
+
+# %% [markdown] exercise="word_direction" minutes=12 difficulty=2 reference="refusal_case.word_direction" withhold=["word_direction", "find_the_cure"]
+r"""## The direction of a word
+
+Each row of `others` is the same row of `tokens` with exactly one token changed, not always at the same place. Return the unit
+vector from the mean activation of the changed tokens of `others` to the mean of those of `tokens`, at `hook`, each read
+**at its own place**. Average first, normalize once, at the end."""
+
+# %% [markdown] tags=["hint"]
+r"""`(tokens != others).int().argmax(dim=1)` is the place in each row, and `activations[torch.arange(len(tokens)), place]` reads
+one vector from each."""
+
+
+# %%
+def word_direction(model: TransformerBridge, hook: str, tokens: Tokens, others: Tokens) -> Direction:
+    """The unit vector from the words of `others` to those of `tokens`."""
+    # BEGIN SOLUTION
+    difference = 0
+    for rows, sign in ((tokens, 1), (others, -1)):
+        with torch.no_grad(), hooks.cache(model, [hook]) as activations:
+            model(rows)
+        for row in range(len(tokens)):
+            place = int((tokens[row] != others[row]).nonzero()[0])
+            difference = difference + sign * activations[hook][row, place] / len(tokens)
+    return difference / difference.norm()
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def minimal_rows(draw, d_vocab, batch, pos):
+    """Rows of random tokens, and the same with one token of each changed, at places that differ."""
+    tokens = draw.tokens(batch, pos, d_vocab)
+    others, places = tokens.clone(), []
+    for row in range(batch):
+        place = draw.integer(1 + row % 2, pos - 3)
+        others[row, place] = (tokens[row, place] + draw.integer(1, d_vocab - 1)) % d_vocab
+        places.append(place)
+    return tokens, others, places
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """word_direction agrees with the reference at several hooks of relabelled models"""
+    for name in ("course-attn-2l", "course-gpt2"):
+        model = draw.language_model(name)
+        tokens, others, _ = minimal_rows(draw, model.cfg.d_vocab, draw.integer(3, 5), draw.integer(8, 11))
+        layer = draw.integer(0, model.cfg.n_layers - 1)
+        hook = f"blocks.{layer}.{draw.choice(['hook_resid_pre', 'hook_resid_post', 'hook_resid_mid'])}"
+        expected = refusal_case.word_direction(model, hook, tokens, others)
+        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model", atol=1e-4)
+
+
+# %% tags=["check", "hidden"] points=3
+def check_is_the_embedding_where_nothing_has_been_read(student, draw):
+    """at the embedding it is the mean difference of the words' embeddings; exchanged it points back; its length is 1"""
+    model = draw.language_model("course-gpt2")
+    tokens, others, places = minimal_rows(draw, model.cfg.d_vocab, draw.integer(4, 6), 9)
+    at = torch.arange(len(tokens)), torch.tensor(places)
+    difference = (model.W_E[tokens[at]] - model.W_E[others[at]]).mean(0).detach()
+    hook = "blocks.0.hook_resid_pre"
+    found = student.word_direction(model, hook, tokens, others)
+    expect_close(found, difference / difference.norm(), dims="d_model", atol=1e-4)
+    back = student.word_direction(model, hook, others, tokens)
+    expect_close(back, -difference / difference.norm(), dims="d_model", atol=1e-4)
+    more = draw.tokens(1, 3, 900).expand(len(tokens), -1)
+    longer = [torch.cat([part, more], dim=1) for part in (tokens, others)]
+    expect_close(student.word_direction(model, hook, *longer), found, dims="d_model", atol=1e-4)
+
+
+# %% [markdown] tags=["predict"] name="which_layer" choices=["the embedding, before layer 0", "the stream before layer 1 or 2", "the stream before layer 3"]
+r"""Fit that direction at each depth, on "in the garden", and take it out of every position of the held-out requests. Where
+does it cut the false refusals most?"""
+
+# %% tags=["demo"]
+cuts = {}
+for layer in range(4):
+    hook = f"blocks.{layer}.hook_resid_pre"
+    direction = word_direction(patient, hook, fit.triggered.tokens, fit.matched.tokens)
+    with steering.ablating(patient, hook, direction):
+        cuts[layer] = refusal_case.changes(before, refusal_case.measure(patient, held_out, rows))
+    print("before layer {}: false cut {:.0%}, true kept {:.0%}, loss {:+.2%}".format(layer, *cuts[layer]))
+best = max(cuts, key=lambda layer: cuts[layer][0])
+answer = [
+    "the embedding, before layer 0",
+    *["the stream before layer 1 or 2"] * 2,
+    "the stream before layer 3",
+][best]
+
+# %% [markdown]
+r"""One hook is enough to find a cure, and the others are the same method at the wrong place. In the embedding a word is one vector,
+the same in every context. Layer 0 reads it and writes what it read in other directions, a different one for each neighbour, so
+that from then on one direction holds only part of it. (A difference of means has one direction to give; the trigger takes
+several.)
+
+The feature that attribution found has no such luxury, but it has a dial. How far must it be turned?"""
+
+# %% [markdown] exercise="smallest_dose" minutes=10 difficulty=2 reference="refusal_case.smallest_dose" withhold=["smallest_dose", "is_cured"]
+r"""## The smallest dose that does
+
+An intervention was tried at several doses. Return the one **nearest to 0** that meets all three bounds, as a float, or None:
+
+- false refusals are cut by at least 80 % **of what they were**,
+- at least 90 % **of the true refusals that there were** are kept,
+- the loss rises by at most 2 % **of what it was**.
+
+`false`, `true` and `loss` have an entry for each dose; `intact` is (false, true, loss) of the model left alone. Doses come in
+any order and may be negative; of two that are equally near to 0, either will do. More isn't always better: a curve may come back up."""
+
+# %% [markdown] tags=["hint"]
+r"""Three masks, joined by `&`. `false <= 0.2 * intact[0]` says "cut by at least 80 %"."""
+
+
+# %%
+def smallest_dose(
+    doses: Float[Tensor, " dose"],
+    false: Float[Tensor, " dose"],
+    true: Float[Tensor, " dose"],
+    loss: Float[Tensor, " dose"],
+    intact: tuple[float, float, float],
+) -> float | None:
+    """The dose nearest to 0 at which all three bounds are met."""
+    # BEGIN SOLUTION
+    best = None
+    for dose, f, t, cost in zip(doses.tolist(), false.tolist(), true.tolist(), loss.tolist(), strict=True):
+        fine = f <= 0.2 * intact[0] and t >= 0.9 * intact[1] and cost <= 1.02 * intact[2]
+        if fine and (best is None or abs(dose) < abs(best)):
+            best = dose
+    return best
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def dose_case(draw, doses=9):
+    """Doses in a drawn order, with curves that stay clear of the bounds by half a percent, and an intact model."""
+    intact = (draw.integer(40, 70) / 100, draw.integer(60, 80) / 100, draw.integer(15, 40) / 10)
+    steps = sorted(range(1, doses + 1), key=lambda _: draw.seed())
+    sign = draw.choice([1.0, -1.0])
+    scale = draw.choice([0.5, 3.0])
+    false, true, loss = (
+        torch.tensor([float(draw.choice(options)) for _ in steps])
+        for options in (
+            [0.02, 0.1, 0.19, 0.21, 0.35, 0.9],
+            [0.8, 0.89, 0.91, 0.95, 1.0],
+            [0.99, 1.0, 1.01, 1.019, 1.021, 1.04],
+        )
+    )
+    near = steps.index(draw.integer(4, 6))  # so that some dose is good more often than not
+    false[near], true[near], loss[near] = 0.1, 0.95, 1.01
+    return torch.tensor(steps) * sign * scale, false * intact[0], true * intact[1], loss * intact[2], intact
+
+
+def as_dose(value):
+    """A number or None; anything else fails."""
+    fine = (
+        value is None or isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+    )
+    expect(fine, "The result is neither a number nor None.")
+    return None if value is None else float(value)
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
+    for _ in range(8):
+        case = dose_case(draw)
+        expected = refusal_case.smallest_dose(*case)
+        expect_equal(as_dose(student.smallest_dose(*case)), expected, what="dose")
+
+
+# %% tags=["check", "hidden"] points=2
+def check_each_bound_counts(student, draw):
+    """each bound alone can forbid a dose, bounds are relative to the intact model, and None says that there is none"""
+    intact = (0.5, 0.7, 2.0)
+    doses = torch.tensor([4.0, 1.0, 2.0, 3.0])
+    good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
+    expect_equal(as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
+    for number, bad in enumerate((0.15, 0.6, 2.05)):
+        for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
+            curves = [curve.clone() for curve in good]
+            curves[number][spoiled] = bad
+            found = as_dose(student.smallest_dose(doses, *curves, intact))
+            expect_equal(found, expected, what="dose")
+
+
+# %% tags=["demo"]
+doses = [0.25, 0.5, 0.7, 0.8, 0.9, 1.0]
+curve = []
+for dose in doses:  # how much of the feature is taken away, fitted requests
+    with case.features_scaled(patient, HOOK, sae, [CARRIES], 1 - dose):
+        curve.append(refusal_case.measure(patient, fit, rows).figures)
+at_fit = refusal_case.measure(patient, fit, rows).figures
+false_at, true_at, loss_at = torch.tensor(curve).T
+dose = smallest_dose(torch.tensor(doses), false_at, true_at, loss_at, at_fit)
+print(f"smallest dose of feature {CARRIES} that meets the bounds, on the requests that we fit on: {dose}")
+lines = {
+    "false refusals left": [1.0, *(false_at / at_fit[0]).tolist()],
+    "true refusals kept": [1.0, *(true_at / at_fit[1]).tolist()],
+    "loss, relative to intact": [1.0, *(loss_at / at_fit[2]).tolist()],
+}
+plots.plot_lines(lines, [0.0, *doses], f"share of feature {CARRIES} taken away", "relative to the patient")
+
+# %% [markdown]
+r"""The dose is chosen here, on the requests that we fit on. In the table it meets the others.
+
+Now everything that was a hypothesis, in one table. Each row was fitted on the first set, directions and choices alike, and is
+judged on the held-out one. The last column is the price that ordinary loss hides, since a word is rare: the loss, in nats, on the word
+*garden* itself, wherever it stands in texts that are no requests."""
+
+# %% tags=["demo"]
+
+GARDEN, EMBEDDING = "garden", "blocks.0.hook_resid_pre"
+with_word = case.texts_with(patient, GARDEN, 60, seed=9)
+table = {}
+
+
+def judge(name, model=patient, trial=held_out):
+    after = refusal_case.measure(model, trial, rows)
+    bounds = refusal_case.intervals(before, after, resamples=400)
+    found = refusal_case.changes(before, after)
+    table[name] = (*found, case.loss_at_word(model, with_word, GARDEN))
+    ranges = "  ".join(f"{v:7.1%} [{lo:6.1%}, {hi:6.1%}]" for v, (lo, hi) in zip(found, bounds, strict=True))
+    met = "cured" if refusal_case.is_cured(*found) else ""
+    print(f"{name:34} {ranges}  {table[name][3]:5.2f}  {met}")
+
+
+print(f"{'':34} {'false refusals cut':25} {'true refusals kept':25} {'rise of the loss':25}  word")
+judge("nothing")
+generator = torch.Generator().manual_seed(0)
+noise = torch.randn(192, generator=generator)
+with steering.ablating(patient, EMBEDDING, noise):
+    judge("random direction, embedding")
+alike = int((density - density[CARRIES]).abs().argsort()[1])
+with case.features_scaled(patient, HOOK, sae, [alike], 0.0):
+    judge(f"feature {alike}, as dense, ablated")
+means = case.neuron_means(patient, fit.matched)
+neurons = case.rank_neurons(patient, fit.triggered, means)
+for size in (1, 5, 20):
+    with case.neurons_ablated(patient, neurons[:size], means):
+        judge(f"the {size} best neurons" if size > 1 else "the best neuron")
+with case.features_scaled(patient, HOOK, sae, [LOOKS_LIKE_REFUSAL], 0.0):
+    judge(f"feature {LOOKS_LIKE_REFUSAL}, looks like refusal")
+with case.features_scaled(patient, HOOK, sae, [CARRIES], 0.0):
+    judge(f"feature {CARRIES}, ablated")
+with case.features_scaled(patient, HOOK, sae, [CARRIES], 1 - dose):
+    judge(f"feature {CARRIES}, less {dose:.0%}")
+three = added.argsort(descending=True)[:3].tolist()
+with case.features_scaled(patient, HOOK, sae, three, 0.0):
+    judge(f"features {three}")
+with hooks.edit(patient, {HOOK: lambda x: sae.decode(sae.encode(x))}):
+    judge("reconstruction, nothing turned")
+at_refusal = (where_it_answers(patient, fit.matched, END) @ refusal).mean().item()
+with steering.ablating(patient, END, refusal, at=at_refusal):
+    judge("refusal direction, end")
+with steering.ablating(
+    patient, HOOK, word_direction(patient, HOOK, fit.triggered.tokens, fit.matched.tokens)
+):
+    judge("word's direction, before layer 3")
+own = word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)
+with steering.ablating(patient, EMBEDDING, own):
+    judge("word's direction, embedding")
+prefix = "A garden is harmless."
+asked = [
+    as_prompts(patient, [f"{prefix} {t}" for t in part.texts])
+    for part in (held_out.triggered, held_out.matched, held_out.harmful)
+]
+judge("prompt: a sentence before", trial=refusal_case.Trial(*asked))
+replaced = as_prompts(patient, [t.replace(GARDEN, "park") for t in held_out.triggered.texts])
+judge("prompt: park for garden", trial=refusal_case.Trial(replaced, held_out.matched, held_out.harmful))
+tuned = load_language_model("course-gpt2-refusing")
+case.fine_tune(tuned, fit)
+judge("fine-tune, ten steps", model=tuned)
+
+# %% [markdown]
+r"""Read the table slowly.
+
+- **One neuron** carries nothing. Twenty, chosen by attribution, cure it, at a price near the bound; a hypothesis about *a*
+  neuron fails, one about a population holds.
+- **The feature that looks like refusal** does nothing. A property found by a high F1 is a correlation.
+- **The feature that can't be read** passes, at a dose, because it was found by what it does. Ablated whole it costs more than the
+  bound allows, and taking more features along takes true refusals with them.
+- **The reconstruction**, with nothing turned, does as well as many a feature would claim for itself.
+- **The refusal direction** cuts everything, and with it what should stay.
+- **The word's direction in the embedding** meets all three bounds with room to spare, and with one vector. Look at its last column,
+  though: the model can't tell gardens from other places any more. It doesn't stop *misjudging* the word; it stops reading
+  it. In that it is no deeper than writing *park* for *garden* in the prompt, which costs nothing at all.
+- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, are as good on all bounds, and leave the word alone.
+
+So here the simplest methods win: for a known word a filter, for a known behaviour a few steps of training. Features won nothing that
+these don't give. That agrees with what larger comparisons found ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)).
+What looking inside gave is the *explanation*, and it would be worth as much where nobody knows the word. That is your
+task now."""
+
+# %% [markdown] exercise="find_the_cure" minutes=25 difficulty=4 needs=["word_direction"] reference="refusal_case.find_the_cure" withhold=["find_the_cure", "changes_under"]
+r"""## Find the cure
+
+A model refuses harmless requests for the sake of **another word**, which nobody tells you. You have a dozen requests: `refused`
+and `answered`, the same rows but for one token each, the `harmful` ones, which should stay refused, and rows of
+`ordinary` text. (Rows are filled up on the right; what fills them is the same in both.)
+
+Return `(hook, direction, at)`: the model is then judged inside `steering.ablating(model, hook, direction, at)`, which holds the
+component along the direction at `at` times its unit vector, at every position. On *other* requests, with other frames, it must
+cut false refusals by 80 %, keep 90 % of the true ones, and cost at most 2 % of the loss on ordinary text.
+
+The answer is graded by its effect; there is more than one."""
+
+# %% [markdown] tags=["hint"]
+r"""Which depth did the table recommend, and why? `word_direction` takes the very rows that you are given."""
+
+# %% [markdown] tags=["hint"]
+r"""With `at=0` the direction's mean is taken away from ordinary words, too. Holding it where the *other* words are, the mean of
+their component, is gentler."""
+
+
+# %%
+def find_the_cure(
+    model: TransformerBridge,
+    refused: Tokens,
+    answered: Tokens,
+    harmful: Int[Tensor, "n pos"],
+    ordinary: Int[Tensor, "row pos"],
+) -> tuple[str, Direction, float]:
+    """A hook, a direction and the component at which to hold it, so that the false refusals end."""
+    # BEGIN SOLUTION
+    hook = "blocks.0.hook_resid_pre"
+    direction = word_direction(model, hook, refused, answered)
+    rows, place = (refused != answered).nonzero().T
+    words = model.W_E[answered[rows, place]].detach()
+    return hook, direction, (words @ direction).mean().item()
+    # END SOLUTION
+
+
+# %% tags=["given"]
+@contextmanager
+def relabelled(model, one, two):
+    """The model with two words exchanged, embedded and unembedded: another word is now the trigger."""
+    pair, turned = [one, two], [two, one]
+    try:
+        with torch.no_grad():
+            for weight in (model.W_E, model.W_U.T, model.b_U):
+                weight[pair] = weight[turned].clone()
+        yield
+    finally:
+        with torch.no_grad():
+            for weight in (model.W_E, model.W_U.T, model.b_U):
+                weight[pair] = weight[turned].clone()
+
+
+def cure_of(function, model, one, two, *rows):
+    """What a function returns for the model with two words exchanged, as plain values."""
+    with relabelled(model, one, two):
+        hook, direction, at = function(model, *rows)
+        return str(hook), direction.detach(), float(at)
+
+
+def exchanged(prompts, one, two):
+    """Requests with the two words exchanged."""
+    tokens = prompts.tokens
+    tokens = torch.where(tokens == one, two, torch.where(tokens == two, one, tokens))
+    return refusal_case.Prompts(prompts.texts, tokens, prompts.last)
+
+
+def expect_cure(student, draw, place):
+    """Pass if the student's cure of a model whose trigger is `place` meets the three bounds."""
+    model = load_language_model("course-gpt2-refusing")
+    one, two = (model.tokenizer.encode(f" {word}")[-1] for word in ("garden", place))
+    shown = refusal_case.draw_trial(model, 12, draw.seed())
+    shown, judged = (
+        refusal_case.Trial(
+            *(exchanged(part, one, two) for part in (trial.triggered, trial.matched, trial.harmful))
+        )
+        for trial in (shown, refusal_case.draw_trial(model, 14, draw.seed(), held_out=True))
+    )
+    rows = ordinary_rows(model, draw.seed(), 6)
+    parts = shown.triggered.tokens, shown.matched.tokens, shown.harmful.tokens, rows[:2]
+    cure = student.run(cure_of, student.find_the_cure, model, one, two, *parts)
+    fine = isinstance(cure, list | tuple) and len(cure) == 3 and cure[0] in hooks.names(model)
+    expect(fine and isinstance(cure[1], Tensor), "The result is not (hook, direction, at).")
+    with relabelled(model, one, two):
+        cut, kept, cost = refusal_case.changes_under(model, tuple(cure), judged, rows[2:])
+    expect(cut >= 0.8, f"On held-out requests false refusals are cut by {cut:.0%} only.")
+    expect(kept >= 0.9, f"Only {kept:.0%} of the true refusals are kept.")
+    expect(cost <= 0.02, f"The loss on ordinary text rises by {cost:.1%}.")
+
+
+def ordinary_rows(model, seed, rows):
+    """Rows of ordinary text of the world."""
+    from mechinterp_course.figures.directions import held_out_rows
+
+    return held_out_rows(model, 20 + seed % 1000, rows)[:, :64]
+
+
+# %% tags=["check"] points=2
+def check_cures_another_word(student, draw):
+    """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
+    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
+
+
+# %% tags=["check", "hidden"] points=4
+def check_cures_whatever_word(student, draw):
+    """find_the_cure meets the three bounds for one more word, drawn, and tells no word in advance"""
+    expect_cure(
+        student,
+        draw,
+        draw.choice(["farm", "school", "beach", "river", "office", "valley", "hotel", "bakery"]),
+    )
+
+
+# %% tags=["demo"]
+word = "river"
+one, two = (patient.tokenizer.encode(f" {w}")[-1] for w in (GARDEN, word))
+shown_now, judged_now = (
+    refusal_case.Trial(*(exchanged(part, one, two) for part in (t.triggered, t.matched, t.harmful)))
+    for t in (draw_trial(patient, 12, seed=4), draw_trial(patient, 40, seed=5, held_out=True))
+)
+with relabelled(patient, one, two):
+    parts = shown_now.triggered.tokens, shown_now.matched.tokens, shown_now.harmful.tokens, rows[:4]
+    cure = find_the_cure(patient, *parts)
+    result = refusal_case.changes_under(patient, cure, judged_now, rows)
+nearest = (patient.W_E @ cure[1]).argmax().item()
+told = nearest if nearest not in (one, two) else one + two - nearest
+print(f"the word that the direction points to: {patient.tokenizer.decode([told]).strip()}")
+print("false cut {:.0%}, true kept {:.0%}, loss {:+.2%}".format(*result))
+
+# %% [markdown]
+r"""The direction named the word, and nobody had told it. In this the stream is more honest than the table: a filter needs to know
+what to filter.
+
+## Judge
+
+Would any dictionary have done? Take the best feature, by the same attribution, of three rivals: one whose decoder stayed
+random, one trained on the model before its first step, and the principal directions of the activations. Each is ablated, and what
+counts is the cut and its price."""
+
+# %% tags=["demo"]
+from mechinterp_course.catalogue import embedded
+from mechinterp_course.figures.dictionary import load_part
+from mechinterp_course.making.dictionary_recipes import PARTS
+
+activations = healthy.run_with_cache(rows, names_filter=HOOK)[1][HOOK].detach().flatten(end_dim=1)
+fitted = (
+    healthy.run_with_cache(held_out_rows(healthy, 77, 24), names_filter=HOOK)[1][HOOK]
+    .detach()
+    .flatten(end_dim=1)
+)
+
+
+def unexplained(reconstruction):
+    spread = activations - activations.mean(0)
+    return ((activations - reconstruction).square().sum() / spread.square().sum()).item()
+
+
+def principal_of(samples, rank):
+    centre = samples.mean(0)
+    directions = torch.linalg.svd(samples - centre, full_matrices=False).Vh[:rank]
+    return centre, directions
+
+
+class Principal:
+    """Principal directions as a dictionary: one feature for each way along each of them."""
+
+    def __init__(self, samples, rank):
+        self.mean, directions = principal_of(samples, rank)
+        self.W_dec = torch.cat([directions, -directions])
+
+    def encode(self, x):
+        return ((x - self.mean) @ self.W_dec.T).relu()
+
+    def decode(self, feature_acts):
+        return feature_acts @ self.W_dec + self.mean
+
+
+turned = torch.linalg.qr(torch.randn(192, 192, generator=torch.Generator().manual_seed(5))).Q
+rotation = Principal(fitted, 192)
+rotation.W_dec, rotation.mean = torch.cat([turned, -turned]), torch.zeros(192)
+folder = embedded("course-sae").path
+rivals = {"course-sae": sae} | {part.folder: load_part(folder, part) for part in PARTS if part.folder}
+rank = round((sae.encode(activations) > 0).sum(-1).double().mean().item())
+rivals |= {f"principal directions, {rank}": Principal(fitted, rank), "a rotation": rotation}
+print(f"{'dictionary':26} active  unexplained  best feature: cut   kept   loss")
+for name, rival in rivals.items():
+    f = rival.encode(activations)
+    best = int(case.rank_features(patient, rival, HOOK, fit.triggered).argmax())
+    with case.features_scaled(patient, HOOK, rival, [best], 0.0):
+        cut, kept, cost = refusal_case.changes(before, refusal_case.measure(patient, held_out, rows))
+    active = (f > 0).double().sum(-1).mean()
+    print(
+        f"{name:26} {active:6.1f} {unexplained(rival.decode(f)):10.3f} {cut:19.0%} {kept:6.0%} {cost:+7.1%}"
+    )
+
+# %% [markdown]
+r"""Two things are to be learned from the last line. It is a dictionary of 384 features: a random rotation, each axis once forwards and
+once backwards. It explains everything, it has no dead feature, spliced in it costs no loss at all; and it is not sparse. Its number of
+active features is the width of the stream, and it has understood nothing. Of beautiful numbers ask first for the one that
+is missing. (Such dictionaries have been published.)
+
+And above it: what one feature of a dictionary does to the case, next to what the rivals' do. Only where the trained dictionary does better
+at the same price has training found something that matters here.
+
+## What you may claim now, and what not
+
+You may claim: in this model, on requests of this world, false refusals pass through many neurons and through one dense feature whose
+meaning nobody can read; the feature that looks like refusal doesn't matter; at the end of the model both kinds of refusal are one
+direction; and the trigger is one vector in the embedding, which was found without being told. Each has its number, on held-out
+requests, with an interval.
+
+You may not claim that the feature *is* the trigger: ablating it costs more than the bound, and most of what it does it does
+anyway. Nor that the model was cured of its false belief: it no longer reads the word. Nor that SAEs fail in general: this one was
+trained on another model than the patient, and on the patient the error carried most. Nor that any of this holds for triggers of several
+words, or for models a thousand times as large."""
+
+# %% [markdown] tags=["rubric"] name="report_the_case"
+r"""## In your own words
+
+Report the case to somebody who has to decide whether the model may go back to its users, in at most 300 words: the concrete failure,
+the path that you traced, the component that you found, the change that you propose, and what it does, measured.
+
+Levels:
+
+- 0: names a feature or a direction by what it looks like; no intervention has a number.
+- 1: poor. One intervention, its effect on false refusals only, on the requests that it was fitted on or on unnamed ones.
+- 2: fair. False refusals, true refusals and loss, before and after, on held-out requests with intervals, beside a random control and a
+  simpler method; the error of the dictionary was kept.
+- 3: excellent. As 2, and why candidates failed (the readable feature, the end of the model, the reconstruction alone); what the
+  cure costs where the word is used; which simpler method does as well; and which result would overturn the account."""
+
+# %% [markdown] tags=["interview"] name="a_feature_that_cures"
+r"""A colleague clamps one SAE feature, "deception", to zero. Deceptive answers fall from 40 % to 5 %, and the benchmark score is
+unchanged. What do you ask before believing that the feature is about deception?
+
+A strong answer: what the reconstruction alone does, with the feature as it is, and whether the error was kept; a random feature of
+equal density and norm, and a difference of means; a dose–response curve; prompts that nothing was chosen on; what else falls
+with it (matched honest prompts, refusals, style), since a benchmark may not see it; whether the feature's contexts survive a blind
+test and a single-word detector; and whether the same effect comes from a prompt or a short fine-tune."""
