@@ -94,8 +94,9 @@ def test_holding_a_feature_changes_the_text_as_clamping_does(model, sae, watcher
 @pytest.mark.parametrize("control", [Control("hold", 0.0), Control("hold", 9.0), Control("add", -7.0)])
 def test_steered_logits_are_those_of_the_library(model, sae, watcher, control):
     ids = watcher.prompt_ids(GARDEN)
-    logits, cache, _ = watcher._run(ids[:-3], None, {CAUSE: control})
-    logits, _, _ = watcher._run(ids[-3:], cache, {CAUSE: control})
+    with watcher.reading() as run:
+        _, cache, _ = run(ids[:-3], None, {CAUSE: control})
+        logits, _, _ = run(ids[-3:], cache, {CAUSE: control})
     row = sae.W_dec[CAUSE] / sae.W_dec[CAUSE].norm()
     by_library = (
         steering.clamping(model, HOOK, sae, CAUSE, control.value)
@@ -116,7 +117,8 @@ def test_a_control_moved_while_the_text_grows_acts_on_all_of_it(watcher):
             controls[CAUSE] = Control("add", 25.0)
     ids = [step.token_id for step in steps]
     begun = next(i for i, step in enumerate(steps) if step.generated) + 3
-    logits, _, _ = watcher._run(ids[:begun], None, controls)
+    with watcher.reading() as run:
+        logits, _, _ = run(ids[:begun], None, controls)
     assert int(logits.argmax()) == ids[begun]
     assert len(steps) > begun and said(steps) != said(watcher.generate("The", Settings(max_tokens=30)))
 
@@ -126,6 +128,16 @@ def test_a_seed_settles_the_text_and_the_model_is_left_as_it_was(model, watcher)
     once, again = (said(watcher.generate("The teacher", settings)) for _ in range(2))
     other = said(watcher.generate("The teacher", replace(settings, seed=5)))
     assert once == again != other
+    assert not any(point.fwd_hooks for point in model.hook_dict.values())
+
+
+def test_a_text_that_is_being_said_changes_nothing_for_others(model, watcher):
+    tokens, _ = tokens_of(model, [GARDEN])
+    before = model(tokens)
+    saying = watcher.generate(GARDEN, controls=lambda: {CAUSE: Control("add", 50.0)})
+    next(saying)
+    assert torch.equal(model(tokens), before)
+    saying.close()
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
 
 

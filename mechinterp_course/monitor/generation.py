@@ -5,6 +5,7 @@ a value as `steering.clamping` does, the dictionary's error kept; or its directi
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Control:
 
 
 Controls = Mapping[int, Control]
+Run = Callable[[list[int], object, Controls], tuple[Tensor, object, list[list[float]]]]
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,46 @@ class Watcher:
         `controls` is asked before each token. When they have changed, the text so far is read anew under the
         new ones, so that no trace of the old ones is left in the cache of keys and values.
         """
-        ids = self.prompt_ids(prompt)
+        with self.reading() as run:
+            yield from self._steps(run, self.prompt_ids(prompt), settings, controls)
+
+    @contextmanager
+    def reading(self) -> Iterator[Run]:
+        """Yield a function (ids, cache, controls) that runs the model, reads the features, and steers.
+
+        It returns the last logits, the cache of keys and values, and the watched activations of these ids.
+        Its hook stays on the model as long as the block, since setting one takes as long as reading does; it
+        does nothing to what else runs the model meanwhile.
+        """
+        found: list[list[float]] = []
+        now: list[Controls] = []  # empty while somebody else runs the model
+
+        def read_and_steer(activation: Float[Tensor, "1 pos d_in"]) -> Float[Tensor, "1 pos d_in"]:
+            if not now or not (self.features or now[0]):
+                return activation
+            feature_acts = self.sae.encode(activation)
+            found[:] = feature_acts[0][:, list(self.features)].float().tolist()
+            return steered(activation, self.sae, feature_acts, now[0])
+
+        def run(
+            ids: list[int], cache: object, controls: Controls
+        ) -> tuple[Float[Tensor, " d_vocab"], object, list[list[float]]]:
+            found[:], now[:] = [[] for _ in ids], [controls]
+            try:
+                logits, cache = self._forward(ids, cache)
+            finally:
+                now.clear()
+            return logits, cache, list(found)
+
+        with edit(self.model, {self.hook: read_and_steer}):
+            yield run
+
+    def _steps(
+        self, run: Run, ids: list[int], settings: Settings, controls: Callable[[], Controls]
+    ) -> Iterator[Step]:
         given, now, pieces = len(ids), dict(controls()), _Pieces(self.model)
         generator = torch.Generator().manual_seed(settings.seed)
-        logits, cache, acts = self._run(ids, None, now)
+        logits, cache, acts = run(ids, None, now)
         if ids[0] == self.model.tokenizer.bos_token_id:
             acts[0] = [0.0] * len(self.features)  # BOS is like no other token
         for position, token in enumerate(ids):
@@ -87,38 +125,26 @@ class Watcher:
         for _ in range(min(settings.max_tokens, self.model.cfg.n_ctx - given)):
             if (asked := dict(controls())) != now:
                 now = asked
-                logits, cache, _ = self._run(ids, None, now)
+                logits, cache, _ = run(ids, None, now)
             token = _choose(logits, settings.temperature, generator)
             if token == self.model.tokenizer.eos_token_id:
                 return
             ids.append(token)
-            logits, cache, acts = self._run([token], cache, now)
+            logits, cache, acts = run([token], cache, now)
             yield Step(len(ids) - 1, token, pieces(token), True, tuple(acts[0]))
+
+    def _forward(self, ids: list[int], cache: object) -> tuple[Float[Tensor, " d_vocab"], object]:
+        tokens = torch.tensor([ids], device=self.model.cfg.device)
+        how = {"return_type": "logits_and_cache", "past_key_values": cache, "use_cache": True}
+        with torch.no_grad():
+            logits, cache = self.model(tokens, **how)
+        return logits[0, -1].float().cpu(), cache
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Return BOS, where the model has one, and the prompt's tokens, the last if there are too many."""
         tokenizer = self.model.tokenizer
         ids = token_ids(tokenizer.backend_tokenizer, prompt)[-(self.model.cfg.n_ctx - 2) :]
         return ids if tokenizer.bos_token_id is None else [tokenizer.bos_token_id, *ids]
-
-    def _run(
-        self, ids: list[int], cache: object, controls: Controls
-    ) -> tuple[Float[Tensor, " d_vocab"], object, list[list[float]]]:
-        """Return the last logits, the cache of keys and values, and the watched activations of these ids."""
-        found: list[list[float]] = [[] for _ in ids]
-
-        def read_and_steer(activation: Float[Tensor, "1 pos d_in"]) -> Float[Tensor, "1 pos d_in"]:
-            feature_acts = self.sae.encode(activation)
-            found[:] = feature_acts[0][:, list(self.features)].float().tolist()
-            return steered(activation, self.sae, feature_acts, controls)
-
-        edits = {self.hook: read_and_steer} if self.features or controls else {}
-        tokens = torch.tensor([ids], device=self.model.cfg.device)
-        with torch.no_grad(), edit(self.model, edits):
-            logits, cache = self.model(
-                tokens, return_type="logits_and_cache", past_key_values=cache, use_cache=True
-            )
-        return logits[0, -1].float().cpu(), cache, found
 
 
 def steered(
