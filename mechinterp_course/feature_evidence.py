@@ -57,3 +57,16 @@ def _blind_item(source: Random, members: list[int], silent: list[int], lengths: 
     intruder = source.choice(sorted(silent, key=lambda n: (abs(lengths[n] - mean), n))[:5])
     place = source.randrange(5)
     return [*drawn[:place], intruder, *drawn[place:]], place
+
+
+def dull_answers(items: Sequence[BlindItem], words: Sequence[set[int]]) -> list[int]:
+    """Return what a judge without any knowledge calls the intruder: the text that shares fewest words.
+
+    `words` are each text's words. If this judge does well, single words explain what the feature tells.
+    """
+    answers = []
+    for texts, _ in items:
+        bags = [words[text] for text in texts]
+        shared = [sum(len(one & two) for two in bags if two is not one) for one in bags]
+        answers.append(shared.index(min(shared)))
+    return answers
