@@ -42,7 +42,7 @@ LIST = Watchlist(
     window=20,
     calibrated_on="nothing",
     features=(
-        Watched(CAUSE, "the cause", 2.6, 0.39, 0.31, 0.48, 17.6),
+        Watched(CAUSE, "the cause", 2.6, 0.39, 0.31, 0.48, 17.6, note="may cause it"),
         Watched(OTHER, 'help "with"', 0.7, 0.006, 0.0, 0.04, 4.7),
     ),
     examples=(GARDEN,),
@@ -206,6 +206,7 @@ def test_calibration_finds_the_feature_that_makes_the_patient_refuse(model, sae)
     drawn = prompts_of_world(count=8, ordinary=12, seed=1)
     made = Calibration(model, sae, HOOK, drawn).watchlist(("m", "s"), count=6, window=40)
     assert made.features[0].feature == CAUSE and len(made.features) == 6
+    assert [one.note for one in made.features] == ["may cause it"] * 2 + ["comes with it"] * 4
     assert all(0 <= one.low <= one.rate <= one.high <= 1 for one in made.features)
     assert "garden" in made.examples[0] and "garden" not in made.examples[1]
 

@@ -8,7 +8,7 @@ measured on ordinary prompts and the model's answers to them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ FIRES_FROM = 0.15  # of the highest activation: weaker ones are too common to sa
 RARE = 0.005  # share of ordinary windows outside the band, on each side
 HARMFUL = 0.05  # of the ordinary requests of the text world
 ANSWER = 16  # tokens of an answer
+CAUSE, SIGN = "may cause it", "comes with it"  # notes: what attribution and contrast say
 Texts = Sequence[Sequence[int]]  # token ids, BOS first
 
 
@@ -89,12 +90,14 @@ class Calibration:
             raise CourseError(
                 f"{length} ordinary tokens are too few for windows of {window}: give more prompts"
             )
-        chosen = list(features) or self.pointed_to(suspects, matched, count)
+        chosen, notes = list(features), dict.fromkeys(features, "")
+        if not chosen:
+            chosen, notes = self.pointed_to(suspects, matched, count)
         ordinary = torch.cat([self.features(text)[:, chosen] for text in usual])
         highest = torch.cat([self.peaks(suspects or usual)[:, chosen], ordinary]).amax(0)
         words = self.words([*suspects, *usual], chosen)
         watched = [
-            band(feature, words[n], ordinary[:, n], highest[n].item(), window)
+            replace(band(feature, words[n], ordinary[:, n], highest[n].item(), window), note=notes[feature])
             for n, feature in enumerate(chosen)
         ]
         about = f"{length:,} tokens of {len(usual)} ordinary prompts and the model's answers"
@@ -125,15 +128,19 @@ class Calibration:
         """Return the highest activation of every feature in each text."""
         return torch.stack([self.features(text).amax(0) for text in texts])
 
-    def pointed_to(self, suspects: Texts, matched: Texts, count: int) -> list[int]:
-        """Return the features that the suspects point to: a third by attribution, the others by contrast."""
+    def pointed_to(self, suspects: Texts, matched: Texts, count: int) -> tuple[list[int], dict[int, str]]:
+        """Return the features that the suspects point to, a third by attribution, the others by contrast.
+
+        With them, for each, a word on why it is there.
+        """
         if not suspects or not matched:
             raise CourseError("nothing says what to watch: give --feature, or --suspects and --matched")
         chosen = self.attributed().topk((count + 2) // 3).indices.tolist()
         own, other = self.peaks(suspects), self.peaks(matched)
         spread = ((own.var(0) + other.var(0)) / 2).sqrt() + 0.05 * torch.cat([own, other]).amax(0) + 1e-3
         order = ((own.mean(0) - other.mean(0)) / spread).argsort(descending=True).tolist()
-        return chosen + [feature for feature in order if feature not in chosen][: count - len(chosen)]
+        signs = [feature for feature in order if feature not in chosen][: count - len(chosen)]
+        return chosen + signs, dict.fromkeys(signs, SIGN) | dict.fromkeys(chosen, CAUSE)
 
     def attributed(self) -> Float[Tensor, " d_sae"]:
         """Return how far each feature pushes the first word towards what suspects get, and matched ones not.

@@ -134,6 +134,12 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 const percent = (share) => (100 * share).toLocaleString("en", { minimumFractionDigits: share && share < 0.1 ? 1 : 0, maximumFractionDigits: share < 0.1 ? 1 : 0 }) + " %";
+function moved(alert) {
+  const usual = state.watchlist.features.find((one) => one.feature === alert.feature);
+  const ordinary = usual ? `, ordinary ${percent(usual.rate)}` : "";
+  if (!alert.leaves) return "is at " + percent(alert.rate) + ordinary;
+  return (alert.rate > alert.high ? "rose above " + percent(alert.high) : "fell below " + percent(alert.low)) + ordinary;
+}
 const clock = (at) => new Date(1000 * at).toLocaleTimeString("en", { hour12: false });
 const watched = () => state.watchlist.features[state.chosen];
 const short = (value) => Number(value).toFixed(Math.abs(value) < 10 ? 2 : 1).replace("-", "−");
@@ -215,7 +221,7 @@ function drawFeatures() {
     node.setAttribute("aria-pressed", String(place === state.chosen));
     node.classList.toggle("out", Boolean(state.outside[place]));
     const small = node.querySelector("small");
-    small.replaceChildren("#" + one.feature);
+    small.replaceChildren("#" + one.feature + (one.note && !control ? "  " + one.note : ""));
     if (control) small.append(make("em", {}, (control.mode === "hold" ? "held at " : "plus ") + short(control.value)));
     const ordinary = node.querySelector(".ordinary"), mark = node.querySelector(".mark");
     ordinary.style.left = reach(one.low) + "%";
@@ -338,7 +344,7 @@ function drawLogs() {
   drawBanner();
   const alerts = state.alerts.map((one) => make("li", {}, make("button", { type: "button", onclick: () => attempt(() => show(one.run)) },
     make("span", { class: "said" }, make("time", {}, clock(one.at)), make("span", { class: one.leaves ? "left-band" : "back" }, one.leaves ? "left " : "back "), `#${one.feature} ${one.label}`),
-    make("span", { class: "soft" }, `${percent(one.rate)}, ${one.leaves ? (one.rate > one.high ? "above " + percent(one.high) : "below " + percent(one.low)) : `ordinary up to ${percent(one.high)}`}; at “${(one.text || "").trim()}” in run ${one.run}`))));
+    make("span", { class: "soft" }, `${moved(one)}; at “${(one.text || "").trim()}” in run ${one.run}`))));
   byId("alerts").replaceChildren(...(alerts.length ? alerts : [make("li", { class: "none" }, "Every rate is in its band.")]));
   const runs = state.runs.map((one) => make("li", {}, make("button", { type: "button", onclick: () => attempt(() => show(one.id)) },
     make("span", { class: "soft" }, make("span", { class: "number" }, String(one.id)), one.prompt),

@@ -17,7 +17,8 @@ class Watched:
     """A feature that is watched. It fires on a token when its activation is above `threshold`.
 
     `rate` is the share of tokens on which it fires in ordinary use, and `low` to `high` the band within which
-    its rolling rate stays there; `highest` its highest activation, the scale of charts and sliders.
+    its rolling rate stays there; `highest` its highest activation, the scale of charts and sliders. `note` is
+    shown beside it: why it is watched.
     """
 
     feature: int
@@ -27,6 +28,7 @@ class Watched:
     low: float
     high: float
     highest: float
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def write_watchlist(watchlist: Watchlist) -> str:
     ]
     for one in watchlist.features:
         lines += ["", "[[feature]]", f"feature = {one.feature}", f"label = {_text(one.label)}"]
+        lines += [f"note = {_text(one.note)}"] if one.note else []
         numbers = ("threshold", "rate", "low", "high", "highest")
         lines += [f"{name} = {float(getattr(one, name)):.6g}" for name in numbers]
     return "\n".join(lines) + "\n"
@@ -112,7 +115,7 @@ def _watched(said: Any, where: str) -> Watched:
         name: float(_field(said, name, (int, float), where))
         for name in ("threshold", "rate", "low", "high", "highest")
     }
-    one = Watched(feature, str(said.get("label", "")), **numbers)
+    one = Watched(feature, str(said.get("label", "")), **numbers, note=str(said.get("note", "")))
     if feature < 0:
         raise CourseError(f"{where}: feature = {feature} is below 0")
     if not 0 <= one.low <= one.rate <= one.high <= 1:
