@@ -65,21 +65,27 @@ def toy_loss(output: Features, features: Features, importance: PerFeature) -> Fl
     return (importance * (output - features).square()).sum(-1).mean(0)
 
 
-def sparse_features(
-    probability: PerFeature, batch: int, generator: torch.Generator, pairs: Pairs = "independent"
-) -> Features:
+def sparse_features(probability: PerFeature, batch: int, seed: int, pairs: Pairs = "independent") -> Features:
     """Return features that are present with their `probability`, then uniform in [0, 1], and else 0.
 
     Features 0 and 1, 2 and 3, … are pairs. "correlated" pairs are present together or not at all (with the
     probability of the first), "anticorrelated" ones never together (each with its own; the two must not sum
     to more than 1). Values are independent always.
     """
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    return features_from(generator, probability, batch, pairs)
+
+
+def features_from(
+    generator: torch.Generator, probability: PerFeature, batch: int, pairs: Pairs = "independent"
+) -> Features:
+    """Return the next `sparse_features` that a generator gives."""
     if pairs not in PAIRS:
         raise CourseError(f"pairs are one of {', '.join(PAIRS)}, not {pairs!r}")
     if pairs != "independent" and probability.shape[1] % 2:
         raise CourseError("pairs need an even number of features")
-    drawn = torch.rand(2, batch, *probability.shape, generator=generator).to(probability)
-    chance, value = drawn
+    drawn = torch.rand(2, batch, *probability.shape, generator=generator, device=generator.device)
+    chance, value = drawn.to(probability)
     present = chance < probability
     if pairs != "independent":
         first, second = chance[..., ::2], probability[..., 1::2]
@@ -183,7 +189,7 @@ def _batches(
 ) -> Iterator[Features]:
     """Draw the batches of a few steps, each instance from its own generator."""
     drawn = [
-        sparse_features(one[None], steps * batch, generator, pairs)
+        features_from(generator, one[None], steps * batch, pairs)
         for one, generator in zip(probability, generators, strict=True)
     ]
     yield from torch.cat(drawn, dim=1).split(batch)

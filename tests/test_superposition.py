@@ -50,7 +50,7 @@ def test_the_hidden_dimensions_of_a_linear_layer_can_be_turned_and_those_of_neur
 @pytest.mark.parametrize("pairs", toy.PAIRS)
 def test_features_are_present_at_their_rates(pairs):
     probability = torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.3, 0.3, 0.05, 0.05]])
-    x = toy.sparse_features(probability, 20_000, seeded(1), pairs)
+    x = toy.sparse_features(probability, 20_000, 1, pairs)
     assert ((x != 0).float().mean(0) - probability).abs().max() < 0.015
     assert x.min() >= 0 and x.max() <= 1 and abs(x[x != 0].mean() - 0.5) < 0.01
     both = ((x[..., ::2] != 0) & (x[..., 1::2] != 0)).float().mean(0)
@@ -63,7 +63,7 @@ def test_features_are_present_at_their_rates(pairs):
 
 
 def test_correlated_features_share_their_presence_and_not_their_value():
-    x = toy.sparse_features(torch.full((1, 2), 0.5), 5000, seeded(2), "correlated")[:, 0]
+    x = toy.sparse_features(torch.full((1, 2), 0.5), 5000, 2, "correlated")[:, 0]
     present = x[x[:, 0] != 0]
     assert torch.corrcoef(present.T)[0, 1].abs() < 0.06
 
@@ -73,7 +73,7 @@ def test_correlated_features_share_their_presence_and_not_their_value():
 )
 def test_pairs_that_make_no_sense_are_refused_in_words(probability, pairs):
     with pytest.raises(CourseError, match="pairs"):
-        toy.sparse_features(probability, 8, seeded(0), pairs)
+        toy.sparse_features(probability, 8, 0, pairs)
 
 
 def test_an_instance_comes_out_the_same_alone_and_among_others():
@@ -175,7 +175,7 @@ def test_formulas_are_the_exact_losses_of_the_models_they_speak_of():
 def test_the_exact_loss_is_what_samples_tend_to():
     probability, importance = torch.tensor([0.3, 0.7]), torch.tensor([0.5, 2.0])
     W, b = torch.randn(2, 2, 1, generator=seeded(6)), torch.tensor([[0.1, -0.2], [0.05, 0.3]])
-    x = toy.sparse_features(probability[:, None].expand(2, 2), 200_000, seeded(7))
+    x = toy.sparse_features(probability[:, None].expand(2, 2), 200_000, 7)
     weights = torch.stack([torch.ones(2), importance], dim=1)
     sampled = toy.toy_loss(toy.toy_output(x, W, b), x, weights)
     exact = phases.expected_loss(toy.ToyModels(W, b), probability, importance)

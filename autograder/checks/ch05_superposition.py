@@ -1,4 +1,4 @@
-"""Checks of solutions/ch05_superposition/chapter.py, version ce9adb8c2641.
+"""Checks of solutions/ch05_superposition/chapter.py, version 3341ff88a96a.
 
 Written by `python -m mechinterp_course.authoring ch05_superposition`: edit the source instead.
 """
@@ -86,7 +86,7 @@ def toy_loss__known_cases_and_laws(student, draw):
 def sparse_features__each_feature_is_present_at_its_own_rate(student, draw):
     """each feature of each instance is present with its own probability, and then uniform in [0, 1]"""
     probability = toy_models.probabilities(draw, instances=3, features=5)
-    found = student.run(toy_models.drawn_from, student.sparse_features, probability, 3000, draw.seed())
+    found = student.sparse_features(probability, 3000, draw.seed())
     toy_models.expect_rates(found, probability)
     toy_models.expect_uniform(found)
 
@@ -95,23 +95,26 @@ def sparse_features__pairs_are_present_together_or_never(student, draw):
     """correlated features come together, each with a value of its own; anticorrelated ones never do, and each at its own rate"""
     probability = toy_models.probabilities(draw, instances=3, features=4)
     for kind in ("correlated", "anticorrelated"):
-        found = student.run(
-            toy_models.drawn_from, student.sparse_features, probability, 3000, draw.seed(), kind
-        )
+        found = student.sparse_features(probability, 3000, draw.seed(), kind)
         toy_models.expect_pairs(found, probability, kind)
+        sure = torch.tensor([[1.0, 0.0, 0.0, 1.0]], device=draw.device)
+        found = student.sparse_features(sure, 9, draw.seed(), kind)
+        known = sure.new_tensor([[1.0, 1, 0, 0]]) if kind == "correlated" else sure
+        expect_close((found != 0).float(), known.expand(9, 1, 4), dims="batch instance feature")
 
 
 def sparse_features__nothing_else_goes_together(student, draw):
-    """examples, instances and features that are no pair are independent, and all chance is the generator's"""
+    """examples, instances and features that are no pair are independent, and the seed decides all"""
     probability = toy_models.probabilities(draw, instances=3, features=4)
     for kind in ("independent", "correlated", "anticorrelated"):
-        case = student.sparse_features, probability, 3000, draw.seed(), kind
-        found = student.run(toy_models.drawn_from, *case)
+        seed = draw.seed()
+        found = student.sparse_features(probability, 3000, seed, kind)
         toy_models.expect_independent(found, kind)
-        again = student.run(toy_models.drawn_from, *case)
-        expect(torch.equal(again, found), "Two generators of equal seeds give different features.")
-    other = student.run(toy_models.drawn_from, *case[:3], case[3] + 1, kind)
-    expect(not torch.equal(other, found), "Generators of different seeds give the same features.")
+        again = student.sparse_features(probability, 3000, seed, kind)
+        expect(torch.equal(again, found), "The same seed gives different features.")
+    other = student.sparse_features(probability, 3000, seed + 1, kind)
+    expect(not torch.equal(other, found), "Different seeds give the same features.")
+    toy_models.expect_untouched(student, student.sparse_features, probability, 5, seed, kind)
 
 
 def train_toy__reaches_a_pentagon_s_loss(student, draw):
@@ -141,8 +144,8 @@ def train_toy__every_instance_gets_its_own_task(student, draw):
     expect(bool(rare.any()), "Beside instances with dense features, none with rare ones reaches its loss.")
 
 
-def train_toy__depends_on_the_seed_and_nothing_else(student, draw):
-    """the same seed gives the same weights, another seed others, and no result has gradients attached or changes what it was given"""
+def train_toy__depends_on_the_seed_and_the_steps(student, draw):
+    """the same seed gives the same weights, another seed others, one step is not enough, and nothing that was given is changed"""
     case = torch.full((3, 4), 0.3, device=draw.device), torch.ones(3, 4, device=draw.device), 2
     seed = draw.seed()
     first, again, other = (student.train_toy(*case, each, 3) for each in (seed, seed, seed + 1))
@@ -151,6 +154,12 @@ def train_toy__depends_on_the_seed_and_nothing_else(student, draw):
         expect_close(one, two, dims=dims, atol=1e-3)
     moved = (other[0] - first[0]).abs().max() > 0.01
     expect(bool(moved), "Another seed gives the same weights.")
+    probability, importance = (torch.full((6, 5), each, device=draw.device) for each in (0.08, 1.0))
+    losses = toy_models.loss_of(
+        student.train_toy(probability, importance, 2, seed, 1), probability, importance, 2
+    )
+    good = (losses <= 1.25 * toy_models.pentagon_loss(probability, importance)).sum().item()
+    expect(good < 3, "After a single step the models are trained: `steps` is not used.")
     toy_models.expect_untouched(student, student.train_toy, *case, seed, 1)
 
 

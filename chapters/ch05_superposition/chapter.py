@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch05_superposition", "version": "ce9adb8c2641", "source": "solutions/ch05_superposition/chapter.py"}
+#   mechinterp_course: {"chapter": "ch05_superposition", "version": "3341ff88a96a", "source": "solutions/ch05_superposition/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch05_superposition`, version `ce9adb8c2641`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
+*Chapter `ch05_superposition`, version `3341ff88a96a`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
 """
 
 # %% [markdown]
@@ -263,7 +263,7 @@ is uniform in [0, 1], and else it is 0. Every example, instance and feature is d
 - "correlated": both of a pair are present or neither is, with the probability of the first. Their *values* remain independent.
 - "anticorrelated": never both. Each is present with its own probability; the two sum to no more than 1.
 
-Different pairs are independent always. All chance comes from `generator`, which lives on the CPU. Papers say *sparsity* for
+Different pairs are independent always. The same `seed` gives the same features, another one others. Papers say *sparsity* for
 1 − probability; the argument is the probability that a feature is there.
 """
 
@@ -272,7 +272,8 @@ r"""
 <details>
 <summary>Hint 1</summary>
 
-Draw presence and value separately. `torch.rand(batch, instances, features, generator=generator) < probability` is the first.
+Draw presence and value separately. With `generator = torch.Generator().manual_seed(seed)`,
+`torch.rand(batch, instances, features, generator=generator) < probability` is the first.
 
 </details>
 """
@@ -290,9 +291,7 @@ above 1 − p₁. (Striking out the second where both came up leaves it too rare
 
 
 # %%
-def sparse_features(
-    probability: PerFeature, batch: int, generator: torch.Generator, pairs: str = "independent"
-) -> Features:
+def sparse_features(probability: PerFeature, batch: int, seed: int, pairs: str = "independent") -> Features:
     """Features that are mostly absent, alone or in pairs."""
     raise NotImplementedError("sparse_features is not written yet")
 
@@ -301,7 +300,7 @@ def sparse_features(
 def check_each_feature_is_present_at_its_own_rate(student, draw):
     """each feature of each instance is present with its own probability, and then uniform in [0, 1]"""
     probability = toy_models.probabilities(draw, instances=3, features=5)
-    found = student.run(toy_models.drawn_from, student.sparse_features, probability, 3000, draw.seed())
+    found = student.sparse_features(probability, 3000, draw.seed())
     toy_models.expect_rates(found, probability)
     toy_models.expect_uniform(found)
 
@@ -341,7 +340,7 @@ r"""
 <summary>Hint 2</summary>
 
 Losses of different instances may be *summed* before `backward()`: the derivative of the sum, by an instance's weights, is that of
-its own loss. `torch.Generator().manual_seed(seed)` can serve for both the start and the data.
+its own loss. Batches need seeds of their own: `seed * steps + step`, say.
 
 </details>
 """
@@ -386,7 +385,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Below each name, its loss over the least of all ten. Nine are pentagons; one has two *digons* (antipodal pairs), has left a
+Below each name, its loss over the least of all ten. Nearly all are pentagons. One has two *digons* (antipodal pairs), has left a
 feature out, and pays three times as much. It has found a figure from which no small step leads to a better one. From one
 model you would have said "two dimensions hold five features" or "four", with equal confidence. So everything in this
 chapter is said of several seeds.

@@ -210,7 +210,7 @@ def check_known_cases_and_laws(student, draw):
     expect_close(student.toy_loss(output[:, 1:], features[:, 1:], importance[1:]), cost[1:], **BY_INSTANCE)
 
 
-# %% [markdown] exercise="sparse_features" minutes=15 difficulty=3 reference="superposition.sparse_features" withhold=["sparse_features"]
+# %% [markdown] exercise="sparse_features" minutes=15 difficulty=3 reference="superposition.sparse_features" withhold=["sparse_features", "features_from"]
 r"""## Data with rare features
 
 Return `batch` examples, [batch, instance, feature]. A feature is **present** with its `probability` [instance, feature]; then its value
@@ -222,11 +222,12 @@ is uniform in [0, 1], and else it is 0. Every example, instance and feature is d
 - "correlated": both of a pair are present or neither is, with the probability of the first. Their *values* remain independent.
 - "anticorrelated": never both. Each is present with its own probability; the two sum to no more than 1.
 
-Different pairs are independent always. All chance comes from `generator`, which lives on the CPU. Papers say *sparsity* for
+Different pairs are independent always. The same `seed` gives the same features, another one others. Papers say *sparsity* for
 1 − probability; the argument is the probability that a feature is there."""
 
 # %% [markdown] tags=["hint"]
-r"""Draw presence and value separately. `torch.rand(batch, instances, features, generator=generator) < probability` is the first."""
+r"""Draw presence and value separately. With `generator = torch.Generator().manual_seed(seed)`,
+`torch.rand(batch, instances, features, generator=generator) < probability` is the first."""
 
 # %% [markdown] tags=["hint"]
 r"""For anticorrelated features let both look at *one* uniform number: the first is present when it is below p₀, the second when it is
@@ -234,19 +235,19 @@ above 1 − p₁. (Striking out the second where both came up leaves it too rare
 
 
 # %%
-def sparse_features(
-    probability: PerFeature, batch: int, generator: torch.Generator, pairs: str = "independent"
-) -> Features:
+def sparse_features(probability: PerFeature, batch: int, seed: int, pairs: str = "independent") -> Features:
     """Features that are mostly absent, alone or in pairs."""
     # BEGIN SOLUTION
-    chance = torch.rand(batch, *probability.shape, generator=generator).to(probability.device)
-    value = torch.rand(batch, *probability.shape, generator=generator).to(probability.device)
-    present = chance < probability
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    chances = probability.expand(batch, -1, -1)
+    value = torch.rand(chances.shape, generator=generator, device=probability.device)
+    present = torch.bernoulli(chances, generator=generator)
     if pairs == "correlated":
-        present[..., 1::2] = present[..., 0::2]
+        present[..., 1::2] = present[..., ::2]
     if pairs == "anticorrelated":
-        present[..., 1::2] = chance[..., 0::2] > 1 - probability[..., 1::2]
-    return torch.where(present, value, torch.zeros_like(value))
+        left = (chances[..., 1::2] / (1 - chances[..., ::2])).nan_to_num()
+        present[..., 1::2] = torch.bernoulli(left, generator=generator) * (1 - present[..., ::2])
+    return present * value
     # END SOLUTION
 
 
@@ -254,7 +255,7 @@ def sparse_features(
 def check_each_feature_is_present_at_its_own_rate(student, draw):
     """each feature of each instance is present with its own probability, and then uniform in [0, 1]"""
     probability = toy_models.probabilities(draw, instances=3, features=5)
-    found = student.run(toy_models.drawn_from, student.sparse_features, probability, 3000, draw.seed())
+    found = student.sparse_features(probability, 3000, draw.seed())
     toy_models.expect_rates(found, probability)
     toy_models.expect_uniform(found)
 
@@ -264,24 +265,27 @@ def check_pairs_are_present_together_or_never(student, draw):
     """correlated features come together, each with a value of its own; anticorrelated ones never do, and each at its own rate"""
     probability = toy_models.probabilities(draw, instances=3, features=4)
     for kind in ("correlated", "anticorrelated"):
-        found = student.run(
-            toy_models.drawn_from, student.sparse_features, probability, 3000, draw.seed(), kind
-        )
+        found = student.sparse_features(probability, 3000, draw.seed(), kind)
         toy_models.expect_pairs(found, probability, kind)
+        sure = torch.tensor([[1.0, 0.0, 0.0, 1.0]], device=draw.device)
+        found = student.sparse_features(sure, 9, draw.seed(), kind)
+        known = sure.new_tensor([[1.0, 1, 0, 0]]) if kind == "correlated" else sure
+        expect_close((found != 0).float(), known.expand(9, 1, 4), dims="batch instance feature")
 
 
 # %% tags=["check", "hidden"] points=2
 def check_nothing_else_goes_together(student, draw):
-    """examples, instances and features that are no pair are independent, and all chance is the generator's"""
+    """examples, instances and features that are no pair are independent, and the seed decides all"""
     probability = toy_models.probabilities(draw, instances=3, features=4)
     for kind in ("independent", "correlated", "anticorrelated"):
-        case = student.sparse_features, probability, 3000, draw.seed(), kind
-        found = student.run(toy_models.drawn_from, *case)
+        seed = draw.seed()
+        found = student.sparse_features(probability, 3000, seed, kind)
         toy_models.expect_independent(found, kind)
-        again = student.run(toy_models.drawn_from, *case)
-        expect(torch.equal(again, found), "Two generators of equal seeds give different features.")
-    other = student.run(toy_models.drawn_from, *case[:3], case[3] + 1, kind)
-    expect(not torch.equal(other, found), "Generators of different seeds give the same features.")
+        again = student.sparse_features(probability, 3000, seed, kind)
+        expect(torch.equal(again, found), "The same seed gives different features.")
+    other = student.sparse_features(probability, 3000, seed + 1, kind)
+    expect(not torch.equal(other, found), "Different seeds give the same features.")
+    toy_models.expect_untouched(student, student.sparse_features, probability, 5, seed, kind)
 
 
 # %% [markdown] exercise="train_toy" minutes=15 difficulty=3 needs=["toy_output", "toy_loss", "sparse_features"] reference="superposition.train_toy" withhold=["train_toy", "train_models", "training"]
@@ -301,7 +305,7 @@ fair start; a W of zeros is not: its gradient is zero too."""
 
 # %% [markdown] tags=["hint"]
 r"""Losses of different instances may be *summed* before `backward()`: the derivative of the sum, by an instance's weights, is that of
-its own loss. `torch.Generator().manual_seed(seed)` can serve for both the start and the data."""
+its own loss. Batches need seeds of their own: `seed * steps + step`, say."""
 
 
 # %%
@@ -310,14 +314,14 @@ def train_toy(
 ) -> tuple[Weights, PerFeature]:
     """W and b of toy models, trained side by side."""
     # BEGIN SOLUTION
-    generator, rate = torch.Generator().manual_seed(seed), 0.05
-    start = 0.5 * torch.randn(*probability.shape, hidden, generator=generator)
-    W = start.to(probability.device).requires_grad_()
+    generator, rate = torch.Generator(probability.device).manual_seed(seed), 0.05
+    start = torch.randn(*probability.shape, hidden, generator=generator, device=probability.device)
+    W = (0.5 * start).requires_grad_()
     b = torch.zeros_like(probability).requires_grad_()
     optimizer = torch.optim.Adam([W, b])
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
-        features = sparse_features(probability, 200, generator)
+        features = sparse_features(probability, 200, seed * steps + step)
         loss = toy_loss(toy_output(features, W, b), features, importance)
         optimizer.zero_grad()
         loss.sum().backward()
@@ -356,8 +360,8 @@ def check_every_instance_gets_its_own_task(student, draw):
 
 
 # %% tags=["check", "hidden"] points=1
-def check_depends_on_the_seed_and_nothing_else(student, draw):
-    """the same seed gives the same weights, another seed others, and no result has gradients attached or changes what it was given"""
+def check_depends_on_the_seed_and_the_steps(student, draw):
+    """the same seed gives the same weights, another seed others, one step is not enough, and nothing that was given is changed"""
     case = torch.full((3, 4), 0.3, device=draw.device), torch.ones(3, 4, device=draw.device), 2
     seed = draw.seed()
     first, again, other = (student.train_toy(*case, each, 3) for each in (seed, seed, seed + 1))
@@ -366,6 +370,12 @@ def check_depends_on_the_seed_and_nothing_else(student, draw):
         expect_close(one, two, dims=dims, atol=1e-3)
     moved = (other[0] - first[0]).abs().max() > 0.01
     expect(bool(moved), "Another seed gives the same weights.")
+    probability, importance = (torch.full((6, 5), each, device=draw.device) for each in (0.08, 1.0))
+    losses = toy_models.loss_of(
+        student.train_toy(probability, importance, 2, seed, 1), probability, importance, 2
+    )
+    good = (losses <= 1.25 * toy_models.pentagon_loss(probability, importance)).sum().item()
+    expect(good < 3, "After a single step the models are trained: `steps` is not used.")
     toy_models.expect_untouched(student, student.train_toy, *case, seed, 1)
 
 
@@ -381,7 +391,7 @@ plot_directions(
 )
 
 # %% [markdown]
-r"""Below each name, its loss over the least of all ten. Nine are pentagons; one has two *digons* (antipodal pairs), has left a
+r"""Below each name, its loss over the least of all ten. Nearly all are pentagons. One has two *digons* (antipodal pairs), has left a
 feature out, and pays three times as much. It has found a figure from which no small step leads to a better one. From one
 model you would have said "two dimensions hold five features" or "four", with equal confidence. So everything in this
 chapter is said of several seeds.

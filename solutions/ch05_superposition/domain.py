@@ -24,6 +24,13 @@ def toy_loss(draw):
     return draw.normal(*features.shape), features, draw.normal(instance, feature).exp()
 
 
+def sparse_features(draw):
+    instance, pairs = draw.integer(1, 4), draw.integer(1, 3)
+    probability = 0.5 * draw.normal(instance, 2 * pairs).sigmoid()
+    kind = draw.choice(["independent", "correlated", "anticorrelated"])
+    return probability, draw.integer(1, 9), draw.seed(), kind
+
+
 def interference(draw):
     return (_weights(draw),)
 

@@ -180,157 +180,159 @@ def toy_loss__normalized_importance(output, features, importance):
 # sparse_features ------------------------------------------------------------------------------------------
 
 
-def sparse_features__probability_is_sparsity(probability, batch, generator, pairs="independent"):
+def sparse_features__probability_is_sparsity(probability, batch, seed, pairs="independent"):
     """The argument is taken for the sparsity: features are present with 1 − probability.
 
     Rare features are nearly always there.
     """
-    return toy.sparse_features(1 - probability, batch, generator, pairs)
+    return toy.sparse_features(1 - probability, batch, seed, pairs)
 
 
-def sparse_features__one_probability_for_all_instances(probability, batch, generator, pairs="independent"):
+def sparse_features__one_probability_for_all_instances(probability, batch, seed, pairs="independent"):
     """The probabilities of the first instance serve for all.
 
     Instances of other probabilities have the same rates.
     """
-    return toy.sparse_features(probability[:1].expand_as(probability), batch, generator, pairs)
+    return toy.sparse_features(probability[:1].expand_as(probability), batch, seed, pairs)
 
 
-def sparse_features__one_probability_for_all_features(probability, batch, generator, pairs="independent"):
+def sparse_features__one_probability_for_all_features(probability, batch, seed, pairs="independent"):
     """The probability of the first feature serves for all features of an instance.
 
     All features have the same rate.
     """
-    return toy.sparse_features(probability[:, :1].expand_as(probability), batch, generator, pairs)
+    return toy.sparse_features(probability[:, :1].expand_as(probability), batch, seed, pairs)
 
 
-def sparse_features__normal_values(probability, batch, generator, pairs="independent"):
+def sparse_features__normal_values(probability, batch, seed, pairs="independent"):
     """Values are normal, not uniform.
 
     Some are negative, some above 1.
     """
-    present = toy.sparse_features(probability, batch, generator, pairs) != 0
-    return torch.randn(present.shape, generator=generator) * present
+    generator = torch.Generator(probability.device).manual_seed(seed + 2**32)
+    present = toy.sparse_features(probability, batch, seed, pairs) != 0
+    return torch.randn(present.shape, generator=generator, device=generator.device) * present
 
 
-def sparse_features__values_from_minus_one(probability, batch, generator, pairs="independent"):
+def sparse_features__values_from_minus_one(probability, batch, seed, pairs="independent"):
     """Values are uniform in [-1, 1].
 
     Half of them are negative.
     """
-    x = toy.sparse_features(probability, batch, generator, pairs)
+    x = toy.sparse_features(probability, batch, seed, pairs)
     return torch.where(x != 0, 2 * x - 1, x)
 
 
-def sparse_features__presence_without_values(probability, batch, generator, pairs="independent"):
+def sparse_features__presence_without_values(probability, batch, seed, pairs="independent"):
     """Features that are present are all 1.
 
     There are only zeros and ones.
     """
-    return (toy.sparse_features(probability, batch, generator, pairs) != 0).to(probability.dtype)
+    return (toy.sparse_features(probability, batch, seed, pairs) != 0).to(probability.dtype)
 
 
-def sparse_features__scaled_not_absent(probability, batch, generator, pairs="independent"):
+def sparse_features__scaled_not_absent(probability, batch, seed, pairs="independent"):
     """Values are multiplied by the probability instead of being left out: small always, 0 never.
 
     Every feature is present in every example.
     """
-    return torch.rand(batch, *probability.shape, generator=generator) * probability
+    generator = torch.Generator(probability.device).manual_seed(seed + 2**32)
+    return torch.rand(batch, *probability.shape, generator=generator, device=generator.device) * probability
 
 
-def sparse_features__whole_examples_absent(probability, batch, generator, pairs="independent"):
+def sparse_features__whole_examples_absent(probability, batch, seed, pairs="independent"):
     """One uniform number decides for all features of an example: they come and go together.
 
     Presence of different features is correlated.
     """
-    chance = torch.rand(batch, 1, 1, generator=generator)
-    return torch.rand(batch, *probability.shape, generator=generator) * (chance < probability)
+    generator = torch.Generator(probability.device).manual_seed(seed + 2**32)
+    chance = torch.rand(batch, 1, 1, generator=generator, device=generator.device)
+    return torch.rand(batch, *probability.shape, generator=generator, device=generator.device) * (
+        chance < probability
+    )
 
 
-def sparse_features__the_same_in_every_instance(probability, batch, generator, pairs="independent"):
+def sparse_features__the_same_in_every_instance(probability, batch, seed, pairs="independent"):
     """All instances get the same draws.
 
     Features of different instances are correlated.
     """
-    first = torch.Generator().manual_seed(generator.initial_seed())
-    instances = [
-        toy.sparse_features(one[None], batch, first.manual_seed(generator.initial_seed()), pairs)
-        for one in probability
-    ]
-    return torch.cat(instances, dim=1)
+    return torch.cat([toy.sparse_features(one[None], batch, seed, pairs) for one in probability], dim=1)
 
 
-def sparse_features__presence_decides_the_value(probability, batch, generator, pairs="independent"):
+def sparse_features__presence_decides_the_value(probability, batch, seed, pairs="independent"):
     """The number that decided on presence is used as the value: only values below the probability occur.
 
     The largest value of a feature is its probability.
     """
-    x = torch.rand(batch, *probability.shape, generator=generator)
+    generator = torch.Generator(probability.device).manual_seed(seed + 2**32)
+    x = torch.rand(batch, *probability.shape, generator=generator, device=generator.device)
     if pairs == "correlated":
         x[..., 1::2] = x[..., ::2]
     return x * (x < probability)
 
 
-def sparse_features__pairs_share_the_value(probability, batch, generator, pairs="independent"):
+def sparse_features__pairs_share_the_value(probability, batch, seed, pairs="independent"):
     """Correlated features share their value, not only their presence.
 
     The second of a pair is a copy of the first.
     """
-    x = toy.sparse_features(probability, batch, generator, pairs)
+    x = toy.sparse_features(probability, batch, seed, pairs)
     if pairs == "correlated":
         x[..., 1::2] = x[..., ::2]
     return x
 
 
-def sparse_features__the_second_struck_out(probability, batch, generator, pairs="independent"):
+def sparse_features__the_second_struck_out(probability, batch, seed, pairs="independent"):
     """Where both of an anticorrelated pair came up, the second is struck out, and so it is too rare.
 
     Its rate is p₁ (1 − p₀).
     """
     if pairs != "anticorrelated":
-        return toy.sparse_features(probability, batch, generator, pairs)
-    x = toy.sparse_features(probability, batch, generator)
+        return toy.sparse_features(probability, batch, seed, pairs)
+    x = toy.sparse_features(probability, batch, seed)
     x[..., 1::2] *= x[..., ::2] == 0
     return x
 
 
-def sparse_features__a_coin_between_the_two(probability, batch, generator, pairs="independent"):
+def sparse_features__a_coin_between_the_two(probability, batch, seed, pairs="independent"):
     """An anticorrelated pair is present with the first probability, and a coin says which: each has half its rate.
 
     Both are present half as often as they should be, if their probabilities are equal.
     """
+    generator = torch.Generator(probability.device).manual_seed(seed + 2**32)
     if pairs != "anticorrelated":
-        return toy.sparse_features(probability, batch, generator, pairs)
-    x = toy.sparse_features(probability, batch, generator, "correlated")
-    coin = torch.rand(x[..., ::2].shape, generator=generator) < 0.5
+        return toy.sparse_features(probability, batch, seed, pairs)
+    x = toy.sparse_features(probability, batch, seed, "correlated")
+    coin = torch.rand(x[..., ::2].shape, generator=generator, device=generator.device) < 0.5
     return x * torch.stack([coin, ~coin], dim=-1).flatten(-2)
 
 
-def sparse_features__pairs_ignored(probability, batch, generator, pairs="independent"):
+def sparse_features__pairs_ignored(probability, batch, seed, pairs="independent"):
     """`pairs` is not used: all features are independent.
 
     Correlated features are present one without the other.
     """
-    return toy.sparse_features(probability, batch, generator)
+    return toy.sparse_features(probability, batch, seed)
 
 
-def sparse_features__halves_are_pairs(probability, batch, generator, pairs="independent"):
+def sparse_features__halves_are_pairs(probability, batch, seed, pairs="independent"):
     """Features are paired across halves (0 with 2, 1 with 3, of four) instead of neighbours.
 
     Features 0 and 1 come independently.
     """
     if pairs == "independent":
-        return toy.sparse_features(probability, batch, generator)
+        return toy.sparse_features(probability, batch, seed)
     order = torch.arange(probability.shape[1]).view(2, -1).T.flatten()
-    return toy.sparse_features(probability[:, order], batch, generator, pairs)[..., order.argsort()]
+    return toy.sparse_features(probability[:, order], batch, seed, pairs)[..., order.argsort()]
 
 
-def sparse_features__global_generator(probability, batch, generator, pairs="independent"):
-    """The given generator is not used: numbers come from torch's global one.
+def sparse_features__seed_not_used(probability, batch, seed, pairs="independent"):
+    """The seed is not used: numbers come from torch's global generator as it stands.
 
-    Two calls with generators of equal seeds differ.
+    Two calls with equal seeds differ.
     """
-    return toy.sparse_features(probability, batch, torch.default_generator, pairs)
+    return toy.features_from(torch.default_generator, probability.cpu(), batch, pairs).to(probability)
 
 
 # train_toy ------------------------------------------------------------------------------------------------
@@ -943,14 +945,14 @@ def _trained(
     sign=1,
     fixed=0,
 ):
-    generator = torch.Generator().manual_seed(seed)
-    start = scale * torch.randn(*probability.shape, hidden, generator=generator)
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    start = scale * torch.randn(*probability.shape, hidden, generator=generator, device=generator.device)
     W, b = start.to(probability).requires_grad_(), torch.zeros_like(probability).requires_grad_()
     optimizer = torch.optim.Adam([W, b] if bias else [W], lr=0.03)
-    batch = toy.sparse_features(probability, fixed, generator) if fixed else None
+    batch = toy.features_from(generator, probability, fixed) if fixed else None
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / steps)
-        x = toy.sparse_features(probability, 200, generator) if batch is None else batch
+        x = toy.features_from(generator, probability, 200) if batch is None else batch
         loss = sign * toy.toy_loss(toy.toy_output(x, W, b), x, importance).sum()
         if clear:
             optimizer.zero_grad()

@@ -37,8 +37,9 @@ def toy_loss__reduce(output, features, importance):
     return reduce(importance[None] * torch.pow(features - output, 2), "b i f -> i", "sum") / len(features)
 
 
-def sparse_features__bernoulli(probability, batch, generator, pairs="independent"):
-    chances = probability.cpu().expand(batch, -1, -1).clone()
+def sparse_features__bernoulli(probability, batch, seed, pairs="independent"):
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    chances = probability.expand(batch, -1, -1).clone()
     if pairs == "independent":
         present = torch.bernoulli(chances, generator=generator).bool()
     else:
@@ -46,19 +47,24 @@ def sparse_features__bernoulli(probability, batch, generator, pairs="independent
         if pairs == "correlated":
             second = first.clone()
         else:
-            left = chances[..., 1::2] / (1 - chances[..., ::2])
+            left = (chances[..., 1::2] / (1 - chances[..., ::2])).nan_to_num(0.0)
             second = torch.bernoulli(left, generator=generator).bool() & ~first
         present = torch.stack([first, second], dim=-1).reshape(chances.shape)
-    values = torch.empty(chances.shape).uniform_(generator=generator)
+    values = torch.empty_like(chances).uniform_(generator=generator)
     return (values * present).to(probability.device)
 
 
-def sparse_features__pair_by_pair(probability, batch, generator, pairs="independent"):
+def sparse_features__pair_by_pair(probability, batch, seed, pairs="independent"):
+    generator = torch.Generator(probability.device).manual_seed(seed)
     instances, features = probability.shape
-    x = torch.rand(batch, instances, features, generator=generator).to(probability.device)
+    x = torch.rand(batch, instances, features, generator=generator, device=generator.device).to(
+        probability.device
+    )
     for f in range(features):
         if pairs == "independent" or f % 2 == 0:
-            u = torch.rand(batch, instances, generator=generator).to(probability.device)
+            u = torch.rand(batch, instances, generator=generator, device=generator.device).to(
+                probability.device
+            )
         if pairs == "anticorrelated" and f % 2:
             low, high = probability[:, f - 1], probability[:, f - 1] + probability[:, f]
             gone = (u < low) | (u >= high)
@@ -68,8 +74,11 @@ def sparse_features__pair_by_pair(probability, batch, generator, pairs="independ
     return x
 
 
-def sparse_features__one_draw_of_both(probability, batch, generator, pairs="independent"):
-    value, u = torch.rand(2, batch, *probability.shape, generator=generator).to(probability.device)
+def sparse_features__one_draw_of_both(probability, batch, seed, pairs="independent"):
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    value, u = torch.rand(2, batch, *probability.shape, generator=generator, device=generator.device).to(
+        probability.device
+    )
     p = probability.expand_as(u)
     if pairs == "correlated":
         u, p = (each[..., ::2].repeat_interleave(2, dim=-1) for each in (u, p))
@@ -79,13 +88,17 @@ def sparse_features__one_draw_of_both(probability, batch, generator, pairs="inde
 
 
 def train_toy__adamw_by_the_gram_matrix(probability, importance, hidden, seed, steps=300):
-    generator = torch.Generator().manual_seed(seed)
-    W = (torch.randn(*probability.shape, hidden, generator=generator) * 0.3).to(probability.device)
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    W = (torch.randn(*probability.shape, hidden, generator=generator, device=generator.device) * 0.3).to(
+        probability.device
+    )
     W, b = torch.nn.Parameter(W), torch.nn.Parameter(torch.zeros_like(probability))
     optimizer = torch.optim.AdamW([W, b], lr=0.05, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, max(steps, 1))
     for _ in range(steps):
-        value, u = torch.rand(2, 256, *probability.shape, generator=generator).to(probability.device)
+        value, u = torch.rand(2, 256, *probability.shape, generator=generator, device=generator.device).to(
+            probability.device
+        )
         x = value * (u < probability)
         error = functional.relu(_linear(x, W, b)) - x
         (importance * error**2).sum(-1).mean(0).sum().backward()
@@ -118,13 +131,18 @@ def train_toy__adam_by_hand(probability, importance, hidden, seed, steps=300):
 def train_toy__one_after_the_other(probability, importance, hidden, seed, steps=300):
     found = []
     for instance, (p, weight) in enumerate(zip(probability, importance, strict=True)):
-        generator = torch.Generator().manual_seed(1000 * seed + instance)
-        W = torch.randn(len(p), hidden, generator=generator).mul(0.5).to(p.device).requires_grad_()
+        generator = torch.Generator(p.device).manual_seed(1000 * seed + instance)
+        W = (
+            torch.randn(len(p), hidden, generator=generator, device=generator.device)
+            .mul(0.5)
+            .to(p.device)
+            .requires_grad_()
+        )
         b = torch.zeros_like(p).requires_grad_()
         optimizer = torch.optim.RMSprop([W, b], lr=0.03)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = 0.03 * (1 - step / steps)
-            value, u = torch.rand(2, 256, len(p), generator=generator).to(p.device)
+            value, u = torch.rand(2, 256, len(p), generator=generator, device=generator.device).to(p.device)
             x = value * (u < p)
             optimizer.zero_grad()
             (((x @ W @ W.T + b).relu() - x) ** 2 * weight).sum(1).mean().backward()

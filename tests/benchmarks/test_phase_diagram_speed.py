@@ -22,7 +22,7 @@ def test_the_phase_diagram_takes_less_than_two_minutes():
     diagram = phases.phase_diagram(*grid, SEEDS)
     seconds = time.perf_counter() - start
     print(
-        f"\n{SIDE} × {SIDE} cells, {len(SEEDS)} seeds, {SIDE**2 * len(SEEDS)} models, a search: {seconds:.1f} s; "
+        f"\n{SIDE} × {SIDE} cells, {len(SEEDS)} seeds, {SIDE**2 * len(SEEDS)} models: {seconds:.1f} s; "
         f"trained and formula agree in {diagram.agreement():.1%}, trained and search in "
         f"{diagram.agreement('trained', 'searched'):.1%} of the cells"
     )
