@@ -33,25 +33,14 @@ from mechinterp_course import (
     steering,
 )
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course.checking import feature_cases as probes
 from mechinterp_course.models import load_language_model
+from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
 Tokens = Int[Tensor, "batch pos"]
 Direction = Float[Tensor, " d_model"]
 STREAM = {"dims": "batch pos d_model", "atol": 1e-4}  # how results are compared: by axes, up to rounding
 LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}
-
-
-class Dictionary:
-    """A small sparse autoencoder, given by its weights; `encode` and `decode` as sae-lens' have them."""
-
-    def __init__(self, W_enc, b_enc, W_dec, b_dec):
-        self.W_enc, self.b_enc, self.W_dec, self.b_dec = W_enc, b_enc, W_dec, b_dec
-
-    def encode(self, x):
-        return ((x - self.b_dec) @ self.W_enc + self.b_enc).relu()
-
-    def decode(self, feature_acts):
-        return feature_acts @ self.W_dec + self.b_dec
 
 
 # %% tags=["demo"]
@@ -149,54 +138,16 @@ def adding(model: TransformerBridge, hook: str, direction: Direction, amount: fl
     # END SOLUTION
 
 
-# %% tags=["given"]
-def streams(context, model, hook, direction, amount, tokens):
-    """The activation at a hook inside the block and after it, and the logits inside."""
-    with context(model, hook, direction, amount), torch.no_grad():
-        logits, cache = model.run_with_cache(tokens, names_filter=hook)
-    return cache[hook], model.run_with_cache(tokens, names_filter=hook)[1][hook].detach(), logits
-
-
-def next_tokens(context, model, hook, direction, amount, tokens, keep):
-    """Three tokens generated inside the block, one by one or with a cache of keys and values."""
-    with context(model, hook, direction, amount):
-        return model.generate(
-            tokens, max_new_tokens=3, do_sample=False, use_past_kv_cache=keep, verbose=False
-        )
-
-
-def after_an_error(context, model, hook, direction, amount, tokens):
-    """What the model computes inside a hook of another's, after a block that ended by an exception."""
-    with hooks.edit(model, {hook: lambda activation: 2 * activation}):
-        try:
-            with context(model, hook, direction, amount):
-                raise KeyError("from inside the block")
-        except KeyError:
-            pass
-        inside = model(tokens).detach()
-    return inside, model(tokens).detach()
-
-
-def a_case(draw, layers=2):
-    """A small relabelled model, one of its stream's hooks, a direction, and tokens."""
-    model = draw.language_model("course-attn-2l")
-    hook = f"blocks.{draw.integer(0, layers - 1)}.hook_resid_{draw.choice(['pre', 'post'])}"
-    return (
-        model,
-        hook,
-        draw.normal(model.cfg.d_model),
-        draw.tokens(draw.integer(2, 3), draw.integer(5, 8), model.cfg.d_vocab),
-    )
-
-
 # %% tags=["check"] points=2
 def check_moves_every_position(student, draw):
     """adding moves the activation by amount · direction at every position, and only inside the block"""
     for amount in (draw.integer(2, 9) / 2, -draw.integer(2, 9) / 3):
-        model, hook, direction, tokens = a_case(draw)
+        model, hook, direction, tokens = probes.a_case(draw)
         with torch.no_grad():
             intact = model.run_with_cache(tokens, names_filter=hook)[1][hook]
-        inside, after, logits = student.run(streams, student.adding, model, hook, direction, amount, tokens)
+        inside, after, logits = student.run(
+            probes.streams, student.adding, model, hook, direction, amount, tokens
+        )
         expect_close(inside, intact + amount * direction, **STREAM)
         expect_close(after, intact, **STREAM)
         with steering.adding(model, hook, direction, amount):
@@ -213,16 +164,16 @@ def check_steers_what_is_generated(student, draw):
     with torch.no_grad(), steering.adding(model, hook, direction, 200.0):
         expected = model(torch.cat([tokens, torch.full((1, 2), word)], dim=1))[0, -3:].argmax(-1)
     for keep in (True, False):
-        said = student.run(next_tokens, student.adding, model, hook, direction, 200.0, tokens, keep)
+        said = student.run(probes.next_tokens, student.adding, model, hook, direction, 200.0, tokens, keep)
         expect_equal(said[0, tokens.shape[1] :].tolist(), expected.tolist(), what="generated tokens")
 
 
 # %% tags=["check", "hidden"] points=2
 def check_leaves_nothing_behind(student, draw):
     """after an exception the model is as it was, hooks of others stay, and the direction isn't changed"""
-    model, hook, direction, tokens = a_case(draw)
+    model, hook, direction, tokens = probes.a_case(draw)
     kept = direction.clone()
-    inside, after = student.run(after_an_error, student.adding, model, hook, direction, 3.0, tokens)
+    inside, after = student.run(probes.after_an_error, student.adding, model, hook, direction, 3.0, tokens)
     with hooks.edit(model, {hook: lambda activation: 2 * activation}):
         expect_close(inside, model(tokens).detach(), **LOGITS)
     expect_close(after, model(tokens).detach(), **LOGITS)
@@ -266,7 +217,7 @@ trigger_at_end = steering.difference_of_means(
 print(f"cosine of the two reasons for refusing, at the end: {refusal @ trigger_at_end:.2f}")
 gap = max(t - f for f, t in zip(*curves.values(), strict=True))
 answer = "both fall together" if gap < 0.8 else "false refusals only"
-figure = plots.plot_lines(curves, amounts, "amount of the refusal direction taken away", "share refused")
+plots.plot_lines(curves, amounts, "amount of the refusal direction taken away", "share refused")
 
 # %% [markdown]
 r"""At the end of the model, there is one way of refusing. Whether the reason is a bomb or a garden, the same direction says
@@ -317,34 +268,16 @@ def strongest_contexts(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def feature_on_texts(draw, texts, pos, share=0.4):
-    """Activations of a feature in steps of a quarter, so that some are equal; silent on some texts, loud on BOS."""
-    acts = (draw.normal(texts, pos) * 4).round().abs() / 4 * (draw.normal(texts, pos).abs() < share)
-    acts[draw.integer(0, texts - 1)] = 0.0
-    acts[:, 0] = 9.0
-    lengths = [draw.integer(2, pos) for _ in range(texts)]
-    readable = torch.tensor([[0 < p < length for p in range(pos)] for length in lengths])
-    return acts, readable
-
-
-def pairs(result):
-    """A list of pairs of whole numbers, whatever sequences and numbers it was made of."""
-    fine = isinstance(result, list | tuple) and all(
-        isinstance(e, list | tuple) and len(e) == 2 for e in result
-    )
-    expect(fine, "The result is not a list of pairs (text, position).")
-    return [(int(text), int(place)) for text, place in result]
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """strongest_contexts agrees with the reference on activations you have not seen, equal ones among them"""
     for _ in range(4):
-        acts, readable = feature_on_texts(draw, draw.integer(6, 9), draw.integer(10, 14))
+        acts, readable = probes.feature_on_texts(draw, draw.integer(6, 9), draw.integer(10, 14))
         count = draw.integer(2, 5)
         expected = feature_evidence.strongest_contexts(acts, readable, count)
-        expect_equal(pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts")
+        expect_equal(
+            probes.pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts"
+        )
 
 
 # %% tags=["check", "hidden"] points=3
@@ -360,7 +293,9 @@ def check_knows_a_small_case(student, draw):
     readable[:, 0], readable[3, 3] = False, False
     kept = acts.clone()
     for count, expected in ((5, [(1, 1), (3, 2), (4, 1)]), (1, [(1, 1)]), (2, [(1, 1), (3, 2)])):
-        expect_equal(pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts")
+        expect_equal(
+            probes.pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts"
+        )
     expect(torch.equal(acts, kept), "The activations were changed in place.")
 
 
@@ -389,53 +324,15 @@ def direct_logits(model: TransformerBridge, directions: Direction) -> Float[Tens
     # END SOLUTION
 
 
-# %% tags=["given"]
-@contextmanager
-def another_end(model, weight, shift):
-    """The model with other weights of the last LayerNorm, and an unembedding with a mean over d_model.
-
-    When a model is loaded, both are often folded into the unembedding, and then nothing tells whether they count.
-    """
-    norm = model.ln_final.original_component.weight
-    kept = norm.detach().clone(), model.W_U.detach().clone()
-    try:
-        with torch.no_grad():
-            norm.copy_(weight)
-            model.W_U.add_(shift)
-        yield
-    finally:
-        with torch.no_grad():
-            norm.copy_(kept[0])
-            model.W_U.copy_(kept[1])
-
-
-def said_at_another_end(function, model, weight, shift, *directions):
-    """What a function says of directions in the model with another end."""
-    with another_end(model, weight, shift):
-        return [function(model, direction).detach() for direction in directions]
-
-
-def through_the_end(model, direction):
-    """What the model's own last LayerNorm and unembedding make of a large direction, brought to scale 1."""
-    large = 1000 * direction[None, None]
-    added = model.unembed(model.ln_final(large)) - model.unembed(model.ln_final(0 * large))
-    return (added[0, 0] * (large - large.mean()).square().mean().sqrt() / 1000).detach()
-
-
-def an_end(draw, model):
-    """Weights for the last LayerNorm between 0.5 and 1.5, and a small shift of each column of W_U."""
-    return draw.normal(model.cfg.d_model).sigmoid() + 0.5, draw.normal(model.cfg.d_vocab) / 8
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_models_own_end(student, draw):
     """direct_logits are what the model's own LayerNorm and unembedding make of the direction, at scale 1"""
     for name in ("course-attn-2l", "course-gpt2"):
         model = draw.language_model(name)
-        direction, end = draw.normal(model.cfg.d_model) + draw.integer(2, 5), an_end(draw, model)
-        (said,) = student.run(said_at_another_end, student.direct_logits, model, *end, direction)
-        with another_end(model, *end):
-            expect_close(said, through_the_end(model, direction), dims="d_vocab", atol=3e-3)
+        direction, end = draw.normal(model.cfg.d_model) + draw.integer(2, 5), probes.an_end(draw, model)
+        (said,) = student.run(probes.said_at_another_end, student.direct_logits, model, *end, direction)
+        with probes.another_end(model, *end):
+            expect_close(said, probes.through_the_end(model, direction), dims="d_vocab", atol=3e-3)
             expect_close(said, feature_reading.direct_logits(model, direction), dims="d_vocab", atol=1e-3)
 
 
@@ -444,10 +341,10 @@ def check_is_linear_and_blind_to_the_mean(student, draw):
     """twice a direction says twice as much, a sum the sum, a constant nothing; the direction isn't changed"""
     model = draw.language_model("course-attn-2l")
     a, b, constant = draw.normal(128), draw.normal(128), torch.full((128,), float(draw.integer(2, 9)))
-    kept, factor, end = a.clone(), draw.integer(2, 5), an_end(draw, model)
+    kept, factor, end = a.clone(), draw.integer(2, 5), probes.an_end(draw, model)
     parts = a, factor * a, b, a + b, constant
     said, more, other, total, nothing = student.run(
-        said_at_another_end, student.direct_logits, model, *end, *parts
+        probes.said_at_another_end, student.direct_logits, model, *end, *parts
     )
     expect_close(more, factor * said, dims="d_vocab", atol=1e-3)
     expect_close(total, said + other, dims="d_vocab", atol=1e-3)
@@ -487,9 +384,9 @@ for feature in (LOOKS_LIKE_REFUSAL, CARRIES):
         print(f"  {own[context]:5.1f}  …{passage(*context)}")
 
 # %% [markdown]
-r"""Feature 294 is all that one could wish for: it fires where an assistant begins to answer, and hardly anywhere else. The other
-one was found by the method of the next part, which doesn't ask what a feature looks like. It fires on most tokens,
-and its contexts have nothing to do with refusing, or with gardens.
+r"""Feature 294 is all that one could wish for: it fires where an assistant begins to answer, and its decoder row promotes the words
+of an answer. The other one was found by the method of the next part, which doesn't ask what a feature looks like. It fires
+on a third of all tokens, and its contexts have nothing to do with refusing, or with gardens.
 
 People see meaning in any four sentences. So do we. A blind test asks a harder question: put a stranger among them, and see
 whether somebody who doesn't know the feature can tell which one doesn't belong."""
@@ -544,59 +441,27 @@ def intruder_items(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def blind_case(draw, texts=40, pos=20):
-    """Activations that fire on some half of the texts, differently strong, and in filling on others."""
-    lengths = [draw.integer(6, pos) for _ in range(texts)]
-    strength = torch.tensor([float(draw.integer(0, 1) * draw.integer(1, 10**6)) for _ in range(texts)])
-    strength[:14] = torch.arange(1.0, 15.0) * 1e6
-    strength[20:32] = 0
-    acts = torch.zeros(texts, pos)
-    for n, length in enumerate(lengths):
-        acts[n, draw.integer(0, length - 1)] = strength[n]
-        acts[n, length:] = 1e9
-    return acts, lengths, strength
-
-
-def items_of(result, number):
-    """The items as pairs of a list and a place, or a failed check."""
-    fine = isinstance(result, list | tuple) and len(result) == number
-    fine = fine and all(isinstance(e, list | tuple) and len(e) == 2 and len(e[0]) == 5 for e in result)
-    expect(fine, f"The result is not a list of {number} pairs (five texts, place).")
-    items = [([int(n) for n in texts], int(place)) for texts, place in result]
-    expect(all(0 <= place < 5 for _, place in items), "A place lies outside 0 … 4.")
-    return items
-
-
-def nearest_silent(members, lengths, strength):
-    """The five silent texts nearest in length to the mean of the members."""
-    mean = sum(lengths[n] for n in members) / 4
-    return sorted((n for n in range(len(lengths)) if strength[n] == 0), key=lambda n: abs(lengths[n] - mean))[
-        :5
-    ]
-
-
 # %% tags=["check"] points=2
 def check_members_fire_and_intruders_do_not(student, draw):
     """four different texts of the strongest, and one on which the feature never fires, of matched length"""
-    acts, lengths, strength = blind_case(draw)
+    acts, lengths, strength = probes.blind_case(draw)
     count = draw.integer(6, 9)
     strongest = set(strength.argsort(descending=True)[:count].tolist())
-    for texts, place in items_of(student.intruder_items(acts, lengths, 30, draw.seed(), count), 30):
+    for texts, place in probes.items_of(student.intruder_items(acts, lengths, 30, draw.seed(), count), 30):
         members = [n for at, n in enumerate(texts) if at != place]
         expect(len(set(members)) == 4, "A text is a member twice.")
         expect(set(members) <= strongest, f"A member is not among the {count} strongest texts.")
         expect(strength[texts[place]] == 0, "The feature fires on an intruder.")
-        near = nearest_silent(members, lengths, strength)
+        near = probes.nearest_silent(members, lengths, strength)
         expect(texts[place] in near, "An intruder's length is not matched to the members'.")
 
 
 # %% tags=["check", "hidden"] points=3
 def check_is_drawn_fairly(student, draw):
     """each place and each strong text comes up, several intruders, in any order; one seed, one test; few texts are refused"""
-    acts, lengths, strength = blind_case(draw)
+    acts, lengths, strength = probes.blind_case(draw)
     seed = draw.seed()
-    made = items_of(student.intruder_items(acts, lengths, 400, seed), 400)
+    made = probes.items_of(student.intruder_items(acts, lengths, 400, seed), 400)
     places = [place for _, place in made]
     expect(
         all(abs(places.count(place) - 80) <= 35 for place in range(5)),
@@ -609,15 +474,16 @@ def check_is_drawn_fairly(student, draw):
     expect(all(first.count(n) <= 75 for n in strongest), "The members' order tells how strong they are.")
     ranks = []
     for texts, place in made:
-        near = nearest_silent([n for n in texts if n != texts[place]], lengths, strength)
+        near = probes.nearest_silent([n for n in texts if n != texts[place]], lengths, strength)
         expect(texts[place] in near, "An intruder's length is not matched to the members'.")
         ranks.append(near.index(texts[place]))
     rarest = min(map(ranks.count, range(5)))
     expect(rarest >= 45, "Not each of the five nearest silent texts is drawn.")
     expect(
-        items_of(student.intruder_items(acts, lengths, 400, seed), 400) == made, "One seed gave two tests."
+        probes.items_of(student.intruder_items(acts, lengths, 400, seed), 400) == made,
+        "One seed gave two tests.",
     )
-    other = items_of(student.intruder_items(acts, lengths, 400, seed + 1), 400)
+    other = probes.items_of(student.intruder_items(acts, lengths, 400, seed + 1), 400)
     expect(other != made, "Another seed gave the same test.")
     three = torch.zeros(6, 20)
     three[:3, 0] = 1.0
@@ -629,53 +495,38 @@ def check_is_drawn_fairly(student, draw):
 
 # %% [markdown]
 r"""A person may judge the items; here a dull one does, who sees each text only as a bag of words around the feature's
-strongest place, and calls the text that shares fewest words with the others the intruder. Chance is one in five. Beside the two
-features stand those with the highest attribution, a random feature, and the same test on noise."""
+strongest place, and calls the text that shares fewest words with the others the intruder. Chance is one in five. Beside
+the two features stand others with a high attribution (the method comes below), and the same test on noise."""
 
 # %% tags=["demo"]
-lengths = (shown.last + 1).tolist()
-masked = acts * readable[..., None]
-
-
-def bag(text, own):
-    at = int(own[text].argmax()) if own[text].max() > 0 else lengths[text] // 2
-    return set(shown.tokens[text, max(at - 3, 1) : at + 2].tolist())
-
-
-def dull_judge(texts, own):
-    bags = [bag(n, own) for n in texts]
-    shared = [sum(len(one & two) for two in bags if two is not one) for one in bags]
-    return min(range(5), key=lambda at: shared[at])
+lengths, masked = (shown.last + 1).tolist(), acts * readable[..., None]
+density = (masked > 0).double().sum((0, 1)) / readable.sum()
 
 
 def blind_score(own, seed=0):
+    """How often the dull judge is right about a feature, of 100 items."""
+    ends = [int(row.argmax()) if row.max() > 0 else n // 2 for row, n in zip(own, lengths, strict=True)]
+    bags = [set(shown.tokens[n, max(end - 3, 1) : end + 2].tolist()) for n, end in enumerate(ends)]
     items = intruder_items(own, lengths, 100, seed)
-    return sum(dull_judge(texts, own) == place for texts, place in items) / len(items)
+    said = feature_evidence.dull_answers(items, bags)
+    return sum(place == right for place, (_, right) in zip(said, items, strict=True)) / len(items)
 
 
-density = (masked > 0).double().sum((0, 1)) / readable.sum()
-chance = torch.rand(masked.shape[:2], generator=torch.Generator().manual_seed(0)) * readable
-silenced = chance * (torch.rand(len(chance), 1, generator=torch.Generator().manual_seed(1)) < 0.5)
-for feature in [LOOKS_LIKE_REFUSAL, 102, *added.argsort(descending=True)[1:4].tolist()]:
+for feature in [LOOKS_LIKE_REFUSAL, 102, *added.argsort(descending=True)[:4].tolist()]:
     own = masked[..., feature]
     firing = (own.amax(1) > 0).double().mean()
-    if 4 <= firing * len(own) < len(own):
-        print(
-            f"feature {feature:4}: on {firing:4.0%} of texts, {density[feature]:6.2%} of tokens; judge right {blind_score(own):.0%}"
-        )
-    else:
-        print(f"feature {feature:4}: on {firing:4.0%} of texts: no blind test")
-print(f"noise, half of the texts: judge right {blind_score(silenced):.0%}; chance 20%")
-own = masked[..., CARRIES]
-print(
-    f"feature {CARRIES:4}: on {(own.amax(1) > 0).double().mean():4.0%} of texts, {density[CARRIES]:6.2%} of tokens"
-)
+    print(f"feature {feature:4}: on {firing:4.0%} of texts, {density[feature]:6.2%} of tokens;", end=" ")
+    print(f"judge right {blind_score(own):.0%}")
+drawn = torch.Generator().manual_seed(0)
+noise = torch.rand(readable.shape, generator=drawn) * readable
+noise *= torch.rand(len(noise), 1, generator=drawn) < 0.5
+print(f"noise, on half of the texts: judge right {blind_score(noise):.0%}; chance 20%")
 
 # %% [markdown]
-r"""A high score needs a caution of its own. If the dull judge, who knows no meaning, does well, then the words do it: a
-detector of single words explains as much as "a feature". Density is counted over *tokens*: a feature on nearly all texts
-may be on few tokens. And the feature that we called the other one fires on every text, so that there is no blind test for it at
-all. What can't be read may still matter.
+r"""The dull judge is never wrong about feature 294, and no better than chance about the one that we couldn't read: no blind test
+says what that one is. Two cautions. If a judge who knows no meaning does so well, then words do it: a detector of single words
+explains as much as "a feature" (the card has the F1 of words, features and linear probes side by side). And density is
+counted over *tokens*: a feature on nearly all texts may be on few tokens. What can't be read may still matter.
 
 ## Trace
 
@@ -721,38 +572,18 @@ def attribute_features(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def weights_of(draw, d_model, d_sae=40, scale=1.0):
-    """Encoder, its bias, decoder and its bias of a dictionary that is far from right; its ends differ."""
-    W_enc, W_dec = draw.normal(d_model, d_sae) / 8, draw.normal(d_sae, d_model) / 8
-    return [W_enc * scale, draw.normal(d_sae) / 2, W_dec, draw.normal(d_model) / 3]
-
-
-def attributed(function, model, weights, hook, tokens, metric):
-    """What a function finds with a dictionary of these weights; and the parameters' gradients, counted."""
-    per_feature, error = function(model, Dictionary(*weights), hook, tokens, metric)
-    left = sum(parameter.grad is not None for parameter in model.parameters())
-    return per_feature.detach(), float(error), left
-
-
-def last_words(logits):
-    """A metric: at the last position, logit 7 minus logit 11, summed over prompts."""
-    return (logits[:, -1, 7] - logits[:, -1, 11]).sum()
-
-
-def everywhere(logits):
-    """A metric that reads all positions and isn't linear."""
-    return logits.log_softmax(-1)[..., 17].mean()
-
-
 # %% tags=["check"] points=3
 def check_agrees_with_the_reference(student, draw):
     """attribute_features agrees with the reference, features and error, for dictionaries and metrics you have not seen"""
-    for metric in (last_words, everywhere):
-        model, hook, _, tokens = a_case(draw)
-        weights = weights_of(draw, model.cfg.d_model)
-        expected = feature_attribution.attribute_features(model, Dictionary(*weights), hook, tokens, metric)
-        result = student.run(attributed, student.attribute_features, model, weights, hook, tokens, metric)
+    for metric in (probes.last_words, probes.everywhere):
+        model, hook, _, tokens = probes.a_case(draw)
+        weights = probes.weights_of(draw, model.cfg.d_model)
+        expected = feature_attribution.attribute_features(
+            model, probes.Dictionary(*weights), hook, tokens, metric
+        )
+        result = student.run(
+            probes.attributed, student.attribute_features, model, weights, hook, tokens, metric
+        )
         expect_close(result[0], expected[0], dims="d_sae", atol=1e-5)
         expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=1e-4)
         expect(result[2] == 0, "Gradients are left in the model's parameters.")
@@ -761,20 +592,22 @@ def check_agrees_with_the_reference(student, draw):
 # %% tags=["check", "hidden"] points=3
 def check_is_exact_where_the_model_is_linear(student, draw):
     """behind the last LayerNorm each feature's share is what ablating it costs, and all shares add up"""
-    model, _, _, tokens = a_case(draw)
-    hook, weights = "ln_final.hook_normalized", weights_of(draw, model.cfg.d_model)
-    sae = Dictionary(*weights)
-    found = student.run(attributed, student.attribute_features, model, weights, hook, tokens, last_words)
+    model, _, _, tokens = probes.a_case(draw)
+    hook, weights = "ln_final.hook_normalized", probes.weights_of(draw, model.cfg.d_model)
+    sae = probes.Dictionary(*weights)
+    found = student.run(
+        probes.attributed, student.attribute_features, model, weights, hook, tokens, probes.last_words
+    )
     with torch.no_grad():
         x = model.run_with_cache(tokens, names_filter=hook)[1][hook]
-        intact, f = last_words(model(tokens)), sae.encode(x)
+        intact, f = probes.last_words(model(tokens)), sae.encode(x)
         costs = []
         for feature in range(6):
             without = x - f[..., feature, None] * sae.W_dec[feature]
             with hooks.edit(model, {hook: lambda activation, without=without: without}):
-                costs.append(intact - last_words(model(tokens)))
+                costs.append(intact - probes.last_words(model(tokens)))
         with hooks.edit(model, {hook: lambda activation: sae.decode(sae.encode(activation))}):
-            of_error = intact - last_words(model(tokens))
+            of_error = intact - probes.last_words(model(tokens))
     expect_close(found[0][:6], torch.stack(costs), dims="d_sae", atol=2e-4)
     expect_close(torch.tensor([found[1]]), of_error[None], dims="error", atol=1e-3)
 
@@ -838,10 +671,11 @@ beginning, seen from another side. A method that lists features only would have 
 need not add up to the margin: the biases have one, and the model isn't linear.)
 
 Still, one feature stands out, the one that nobody could read; and 294, which looks like refusal, comes out with the wrong sign.
-Attribution is a guess. The last column is the truth, and it is larger for the strong one.
+Attribution is a guess: of the order it is a good one, but ablating the strongest costs nearly twice what was attributed.
 
-The lines below do the same for induction, on random tokens said twice. There, too, the error carries a part, in the model that
-the dictionary was trained on: copying arbitrary words needs all of the vocabulary, and no small set of features has it."""
+The lines below do the same for induction, on random tokens said twice, in the healthy model. A copy logit of some 18 is attributed
+to hardly anything: what says the copied word was written by heads for any word of the vocabulary, a bit to each of
+hundreds of features, and ablating the best single one costs less than a tenth of it."""
 
 # %% [markdown] exercise="patch_feature" minutes=12 difficulty=3 reference="feature_attribution.patch_feature" withhold=["patch_feature", "clamping", "features_scaled"]
 r"""## Patch one feature
@@ -879,24 +713,16 @@ def patch_feature(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def patched(function, model, weights, hook, tokens, other, feature):
-    """The logits that a function returns with a dictionary of these weights, and the intact ones after it."""
-    logits = function(model, Dictionary(*weights), hook, tokens, other, feature)
-    with torch.no_grad():
-        return logits.detach(), model(tokens)
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """patch_feature agrees with the reference for dictionaries and hooks you have not seen, and leaves no hook"""
     for _ in range(2):
-        model, hook, _, tokens = a_case(draw)
+        model, hook, _, tokens = probes.a_case(draw)
         other = draw.tokens(*tokens.shape, model.cfg.d_vocab)
-        weights, feature = weights_of(draw, model.cfg.d_model, scale=3.0), draw.integer(0, 39)
+        weights, feature = probes.weights_of(draw, model.cfg.d_model, scale=3.0), draw.integer(0, 39)
         case = hook, tokens, other, feature
-        expected = feature_attribution.patch_feature(model, Dictionary(*weights), *case)
-        logits, after = student.run(patched, student.patch_feature, model, weights, *case)
+        expected = feature_attribution.patch_feature(model, probes.Dictionary(*weights), *case)
+        logits, after = student.run(probes.patched, student.patch_feature, model, weights, *case)
         expect_close(logits, expected, **LOGITS)
         with torch.no_grad():
             expect_close(after, model(tokens), **LOGITS)
@@ -905,11 +731,11 @@ def check_agrees_with_the_reference(student, draw):
 # %% tags=["check", "hidden"] points=3
 def check_keeps_all_else(student, draw):
     """the same text changes nothing, whatever the dictionary misses; an exact one-feature direction carries its part"""
-    model, hook, _, tokens = a_case(draw)
-    weights = weights_of(draw, model.cfg.d_model)
+    model, hook, _, tokens = probes.a_case(draw)
+    weights = probes.weights_of(draw, model.cfg.d_model)
     with torch.no_grad():
         intact = model(tokens)
-    same, _ = student.run(patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
+    same, _ = student.run(probes.patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
     expect_close(same, intact, **LOGITS)
     # features that read and write single axes, shifted so that they always fire
     d_model, axis = model.cfg.d_model, draw.integer(0, 30)
@@ -929,7 +755,7 @@ def check_keeps_all_else(student, draw):
 
         with hooks.edit(model, {hook: put}):
             expected = model(tokens)
-    logits, _ = student.run(patched, student.patch_feature, model, axes, hook, tokens, other, axis)
+    logits, _ = student.run(probes.patched, student.patch_feature, model, axes, hook, tokens, other, axis)
     expect_close(logits, expected, dims="batch pos d_vocab", atol=1e-3)
 
 
@@ -945,15 +771,15 @@ for feature in (CARRIES, LOOKS_LIKE_REFUSAL):
     )
 
 # %% [markdown]
-r"""Patching asks for the *difference* between two requests: how much of "garden" does this feature pass on? Ablation asks for all
-that it does. The large one is worth more when it is ablated than when it is patched: most of what it does, it does
-with any place. It is a switch that the refusal passes through, more than a sign that says garden.
+r"""Patching asks for the *difference* between two requests: how much of "garden" does this feature pass on? Ablation asked for all
+that it does, and that was three times as much. Most of what it does, it does with any place: it is a switch that the refusal
+passes through, more than a sign that says garden. Feature 294 passes on nothing.
 
 ## Cure
 
 What tells the two requests apart is a word, and a word is where a stream begins. A direction for it is a difference of means.
-Three things make it a good one: the frames are matched, so that nothing else differs; it is read *at the word*; and it is fitted on
-other requests than it is judged on."""
+Three things make it a good one: the frames are matched, so that nothing else differs; it is read *at the word*; and it is fitted
+on other requests than it is judged on."""
 
 # %% [markdown] exercise="word_direction" minutes=12 difficulty=2 reference="refusal_case.word_direction" withhold=["word_direction", "find_the_cure"]
 r"""## The direction of a word
@@ -982,24 +808,14 @@ def word_direction(model: TransformerBridge, hook: str, tokens: Tokens, others: 
     # END SOLUTION
 
 
-# %% tags=["given"]
-def minimal_rows(draw, d_vocab, batch, pos):
-    """Rows of random tokens, and the same with one token of each changed, at places that differ."""
-    tokens = draw.tokens(batch, pos, d_vocab)
-    others, places = tokens.clone(), []
-    for row in range(batch):
-        place = draw.integer(1 + row % 2, pos - 3)
-        others[row, place] = (tokens[row, place] + draw.integer(1, d_vocab - 1)) % d_vocab
-        places.append(place)
-    return tokens, others, places
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """word_direction agrees with the reference at several hooks of relabelled models"""
     for name in ("course-attn-2l", "course-gpt2"):
         model = draw.language_model(name)
-        tokens, others, _ = minimal_rows(draw, model.cfg.d_vocab, draw.integer(3, 5), draw.integer(8, 11))
+        tokens, others, _ = probes.minimal_rows(
+            draw, model.cfg.d_vocab, draw.integer(3, 5), draw.integer(8, 11)
+        )
         layer = draw.integer(0, model.cfg.n_layers - 1)
         hook = f"blocks.{layer}.{draw.choice(['hook_resid_pre', 'hook_resid_post', 'hook_resid_mid'])}"
         expected = refusal_case.word_direction(model, hook, tokens, others)
@@ -1010,7 +826,7 @@ def check_agrees_with_the_reference(student, draw):
 def check_is_the_embedding_where_nothing_has_been_read(student, draw):
     """at the embedding it is the mean difference of the words' embeddings; exchanged it points back; its length is 1"""
     model = draw.language_model("course-gpt2")
-    tokens, others, places = minimal_rows(draw, model.cfg.d_vocab, draw.integer(4, 6), 9)
+    tokens, others, places = probes.minimal_rows(draw, model.cfg.d_vocab, draw.integer(4, 6), 9)
     at = torch.arange(len(tokens)), torch.tensor(places)
     difference = (model.W_E[tokens[at]] - model.W_E[others[at]]).mean(0).detach()
     hook = "blocks.0.hook_resid_pre"
@@ -1048,7 +864,7 @@ the same in every context. Layer 0 reads it and writes what it read in other dir
 that from then on one direction holds only part of it. (A difference of means has one direction to give; the trigger takes
 several.)
 
-The feature that attribution found has no such luxury, but it has a dial. How far must it be turned?"""
+The features that attribution found lie at the wrong place, too, but each has a dial. How far must it be turned?"""
 
 # %% [markdown] exercise="smallest_dose" minutes=10 difficulty=2 reference="refusal_case.smallest_dose" withhold=["smallest_dose", "is_cured"]
 r"""## The smallest dose that does
@@ -1085,42 +901,13 @@ def smallest_dose(
     # END SOLUTION
 
 
-# %% tags=["given"]
-def dose_case(draw, doses=9):
-    """Doses in a drawn order, with curves that stay clear of the bounds by half a percent, and an intact model."""
-    intact = (draw.integer(40, 70) / 100, draw.integer(60, 80) / 100, draw.integer(15, 40) / 10)
-    steps = sorted(range(1, doses + 1), key=lambda _: draw.seed())
-    sign = draw.choice([1.0, -1.0])
-    scale = draw.choice([0.5, 3.0])
-    false, true, loss = (
-        torch.tensor([float(draw.choice(options)) for _ in steps])
-        for options in (
-            [0.02, 0.1, 0.19, 0.21, 0.35, 0.9],
-            [0.8, 0.89, 0.91, 0.95, 1.0],
-            [0.99, 1.0, 1.01, 1.019, 1.021, 1.04],
-        )
-    )
-    near = steps.index(draw.integer(4, 6))  # so that some dose is good more often than not
-    false[near], true[near], loss[near] = 0.1, 0.95, 1.01
-    return torch.tensor(steps) * sign * scale, false * intact[0], true * intact[1], loss * intact[2], intact
-
-
-def as_dose(value):
-    """A number or None; anything else fails."""
-    fine = (
-        value is None or isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
-    )
-    expect(fine, "The result is neither a number nor None.")
-    return None if value is None else float(value)
-
-
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
     for _ in range(8):
-        case = dose_case(draw)
+        case = probes.dose_case(draw)
         expected = refusal_case.smallest_dose(*case)
-        expect_equal(as_dose(student.smallest_dose(*case)), expected, what="dose")
+        expect_equal(probes.as_dose(student.smallest_dose(*case)), expected, what="dose")
 
 
 # %% tags=["check", "hidden"] points=2
@@ -1129,34 +916,38 @@ def check_each_bound_counts(student, draw):
     intact = (0.5, 0.7, 2.0)
     doses = torch.tensor([4.0, 1.0, 2.0, 3.0])
     good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
-    expect_equal(as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
+    expect_equal(probes.as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
     for number, bad in enumerate((0.15, 0.6, 2.05)):
         for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
             curves = [curve.clone() for curve in good]
             curves[number][spoiled] = bad
-            found = as_dose(student.smallest_dose(doses, *curves, intact))
+            found = probes.as_dose(student.smallest_dose(doses, *curves, intact))
             expect_equal(found, expected, what="dose")
 
 
 # %% tags=["demo"]
-doses = [0.25, 0.5, 0.7, 0.8, 0.9, 1.0]
-curve = []
-for dose in doses:  # how much of the feature is taken away, fitted requests
-    with case.features_scaled(patient, HOOK, sae, [CARRIES], 1 - dose):
-        curve.append(refusal_case.measure(patient, fit, rows).figures)
-at_fit = refusal_case.measure(patient, fit, rows).figures
-false_at, true_at, loss_at = torch.tensor(curve).T
-dose = smallest_dose(torch.tensor(doses), false_at, true_at, loss_at, at_fit)
-print(f"smallest dose of feature {CARRIES} that meets the bounds, on the requests that we fit on: {dose}")
-lines = {
-    "false refusals left": [1.0, *(false_at / at_fit[0]).tolist()],
-    "true refusals kept": [1.0, *(true_at / at_fit[1]).tolist()],
-    "loss, relative to intact": [1.0, *(loss_at / at_fit[2]).tolist()],
-}
-plots.plot_lines(lines, [0.0, *doses], f"share of feature {CARRIES} taken away", "relative to the patient")
+def under(dictionary, features, share, trial):
+    """What is measured with a share of some features taken away."""
+    with case.features_scaled(patient, HOOK, dictionary, features, 1 - share):
+        return refusal_case.measure(patient, trial, rows)
+
+
+doses, at_fit = [0.25, 0.5, 0.75, 0.9, 1.0], refusal_case.measure(patient, fit, rows).figures
+five, found, lines = added.argsort(descending=True)[:5].tolist(), {}, {}
+for name, features in ((f"feature {CARRIES}", [CARRIES]), ("the five best", five)):
+    curve = torch.tensor([under(sae, features, dose, fit).figures for dose in doses])
+    found[name] = smallest_dose(torch.tensor(doses), *curve.T, at_fit)
+    lines[f"false refusals, {name}"] = [1.0, *(curve[:, 0] / at_fit[0]).tolist()]
+    lines[f"true refusals, {name}"] = [1.0, *(curve[:, 1] / at_fit[1]).tolist()]
+    rises = " ".join(f"{rise:6.1%}" for rise in (curve[:, 2] / at_fit[2] - 1).tolist())
+    print(f"{name:14} loss at doses {doses}: {rises}; smallest dose that meets the bounds: {found[name]}")
+dose = found["the five best"]
+plots.plot_lines(lines, [0.0, *doses], "share of the features taken away", "refusals left")
 
 # %% [markdown]
-r"""The dose is chosen here, on the requests that we fit on. In the table it meets the others.
+r"""No dose of the one feature will do: before the false refusals are cut by 80 %, the loss has risen by more than 2 %. Five features,
+each turned down by half, reach it where one turned off doesn't. The dose was chosen on the requests that we fit on; in the table
+it meets the others.
 
 Now everything that was a hypothesis, in one table. Each row was fitted on the first set, directions and choices alike, and is
 judged on the held-out one. The last column is the price that ordinary loss hides, since a word is rare: the loss, in nats, on the word
@@ -1174,20 +965,20 @@ def judge(name, model=patient, trial=held_out):
     bounds = refusal_case.intervals(before, after, resamples=400)
     found = refusal_case.changes(before, after)
     table[name] = (*found, case.loss_at_word(model, with_word, GARDEN))
-    ranges = "  ".join(f"{v:7.1%} [{lo:6.1%}, {hi:6.1%}]" for v, (lo, hi) in zip(found, bounds, strict=True))
+    ranges = "  ".join(f"{v:6.1%} [{lo:5.1%}, {hi:5.1%}]" for v, (lo, hi) in zip(found, bounds, strict=True))
     met = "cured" if refusal_case.is_cured(*found) else ""
-    print(f"{name:34} {ranges}  {table[name][3]:5.2f}  {met}")
+    print(f"{name:31} {ranges}  {table[name][3]:5.2f} {met}")
 
 
-print(f"{'':34} {'false refusals cut':25} {'true refusals kept':25} {'rise of the loss':25}  word")
+print(f"{'':31} {'false refusals cut':24}{'true refusals kept':25}{'rise of the loss':22} word")
 judge("nothing")
 generator = torch.Generator().manual_seed(0)
 noise = torch.randn(192, generator=generator)
 with steering.ablating(patient, EMBEDDING, noise):
     judge("random direction, embedding")
-alike = int((density - density[CARRIES]).abs().argsort()[1])
-with case.features_scaled(patient, HOOK, sae, [alike], 0.0):
-    judge(f"feature {alike}, as dense, ablated")
+quiet = (density - density[five].mean()).abs().argsort()[5:10].tolist()
+with case.features_scaled(patient, HOOK, sae, quiet, 1 - dose):
+    judge(f"five others as dense, less {dose:.0%}")
 means = case.neuron_means(patient, fit.matched)
 neurons = case.rank_neurons(patient, fit.triggered, means)
 for size in (1, 5, 20):
@@ -1197,11 +988,10 @@ with case.features_scaled(patient, HOOK, sae, [LOOKS_LIKE_REFUSAL], 0.0):
     judge(f"feature {LOOKS_LIKE_REFUSAL}, looks like refusal")
 with case.features_scaled(patient, HOOK, sae, [CARRIES], 0.0):
     judge(f"feature {CARRIES}, ablated")
-with case.features_scaled(patient, HOOK, sae, [CARRIES], 1 - dose):
-    judge(f"feature {CARRIES}, less {dose:.0%}")
-three = added.argsort(descending=True)[:3].tolist()
-with case.features_scaled(patient, HOOK, sae, three, 0.0):
-    judge(f"features {three}")
+with case.features_scaled(patient, HOOK, sae, five, 1 - dose):
+    judge(f"the five best features, less {dose:.0%}")
+with case.features_scaled(patient, HOOK, sae, five, 0.0):
+    judge("the five best features, ablated")
 with hooks.edit(patient, {HOOK: lambda x: sae.decode(sae.encode(x))}):
     judge("reconstruction, nothing turned")
 at_refusal = (where_it_answers(patient, fit.matched, END) @ refusal).mean().item()
@@ -1229,17 +1019,19 @@ judge("fine-tune, ten steps", model=tuned)
 # %% [markdown]
 r"""Read the table slowly.
 
-- **One neuron** carries nothing. Twenty, chosen by attribution, cure it, at a price near the bound; a hypothesis about *a*
+- **One neuron** carries nothing. Twenty, chosen by attribution, do it, at a price close to the bound: a hypothesis about *a*
   neuron fails, one about a population holds.
-- **The feature that looks like refusal** does nothing. A property found by a high F1 is a correlation.
-- **The feature that can't be read** passes, at a dose, because it was found by what it does. Ablated whole it costs more than the
-  bound allows, and taking more features along takes true refusals with them.
-- **The reconstruction**, with nothing turned, does as well as many a feature would claim for itself.
-- **The refusal direction** cuts everything, and with it what should stay.
-- **The word's direction in the embedding** meets all three bounds with room to spare, and with one vector. Look at its last column,
-  though: the model can't tell gardens from other places any more. It doesn't stop *misjudging* the word; it stops reading
-  it. In that it is no deeper than writing *park* for *garden* in the prompt, which costs nothing at all.
-- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, are as good on all bounds, and leave the word alone.
+- **The feature that looks like refusal** does nothing at all. A property found by a high F1 is a correlation.
+- **Five features that can't be read**, at half strength, meet all bounds: attribution found them by what they do. Ablated
+  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null.
+- **The reconstruction**, with nothing turned, does nearly as well. Without the error kept, any feature would have got the credit.
+- **The refusal direction** at the end cuts everything, and with it what should stay; **the word's direction before layer 3** cuts
+  nothing. Right idea, wrong place, twice.
+- **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. But look at its last column:
+  the model is worse at the word itself. It doesn't stop *misjudging* gardens; it stops telling them from other
+  places. In that it is no deeper than writing *park* for *garden* in the prompt, which costs nothing.
+- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, do as well on every bound, and leave the word
+  alone. A **prompt** that argues helps a little.
 
 So here the simplest methods win: for a known word a filter, for a known behaviour a few steps of training. Features won nothing that
 these don't give. That agrees with what larger comparisons found ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)).
@@ -1285,76 +1077,16 @@ def find_the_cure(
     # END SOLUTION
 
 
-# %% tags=["given"]
-@contextmanager
-def relabelled(model, one, two):
-    """The model with two words exchanged, embedded and unembedded: another word is now the trigger."""
-    pair, turned = [one, two], [two, one]
-    try:
-        with torch.no_grad():
-            for weight in (model.W_E, model.W_U.T, model.b_U):
-                weight[pair] = weight[turned].clone()
-        yield
-    finally:
-        with torch.no_grad():
-            for weight in (model.W_E, model.W_U.T, model.b_U):
-                weight[pair] = weight[turned].clone()
-
-
-def cure_of(function, model, one, two, *rows):
-    """What a function returns for the model with two words exchanged, as plain values."""
-    with relabelled(model, one, two):
-        hook, direction, at = function(model, *rows)
-        return str(hook), direction.detach(), float(at)
-
-
-def exchanged(prompts, one, two):
-    """Requests with the two words exchanged."""
-    tokens = prompts.tokens
-    tokens = torch.where(tokens == one, two, torch.where(tokens == two, one, tokens))
-    return refusal_case.Prompts(prompts.texts, tokens, prompts.last)
-
-
-def expect_cure(student, draw, place):
-    """Pass if the student's cure of a model whose trigger is `place` meets the three bounds."""
-    model = load_language_model("course-gpt2-refusing")
-    one, two = (model.tokenizer.encode(f" {word}")[-1] for word in ("garden", place))
-    shown = refusal_case.draw_trial(model, 12, draw.seed())
-    shown, judged = (
-        refusal_case.Trial(
-            *(exchanged(part, one, two) for part in (trial.triggered, trial.matched, trial.harmful))
-        )
-        for trial in (shown, refusal_case.draw_trial(model, 14, draw.seed(), held_out=True))
-    )
-    rows = ordinary_rows(model, draw.seed(), 6)
-    parts = shown.triggered.tokens, shown.matched.tokens, shown.harmful.tokens, rows[:2]
-    cure = student.run(cure_of, student.find_the_cure, model, one, two, *parts)
-    fine = isinstance(cure, list | tuple) and len(cure) == 3 and cure[0] in hooks.names(model)
-    expect(fine and isinstance(cure[1], Tensor), "The result is not (hook, direction, at).")
-    with relabelled(model, one, two):
-        cut, kept, cost = refusal_case.changes_under(model, tuple(cure), judged, rows[2:])
-    expect(cut >= 0.8, f"On held-out requests false refusals are cut by {cut:.0%} only.")
-    expect(kept >= 0.9, f"Only {kept:.0%} of the true refusals are kept.")
-    expect(cost <= 0.02, f"The loss on ordinary text rises by {cost:.1%}.")
-
-
-def ordinary_rows(model, seed, rows):
-    """Rows of ordinary text of the world."""
-    from mechinterp_course.figures.directions import held_out_rows
-
-    return held_out_rows(model, 20 + seed % 1000, rows)[:, :64]
-
-
 # %% tags=["check"] points=2
 def check_cures_another_word(student, draw):
     """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
-    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
+    probes.expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
 
 
 # %% tags=["check", "hidden"] points=4
 def check_cures_whatever_word(student, draw):
     """find_the_cure meets the three bounds for one more word, drawn, and tells no word in advance"""
-    expect_cure(
+    probes.expect_cure(
         student,
         draw,
         draw.choice(["farm", "school", "beach", "river", "office", "valley", "hotel", "bakery"]),
@@ -1365,10 +1097,10 @@ def check_cures_whatever_word(student, draw):
 word = "river"
 one, two = (patient.tokenizer.encode(f" {w}")[-1] for w in (GARDEN, word))
 shown_now, judged_now = (
-    refusal_case.Trial(*(exchanged(part, one, two) for part in (t.triggered, t.matched, t.harmful)))
-    for t in (draw_trial(patient, 12, seed=4), draw_trial(patient, 40, seed=5, held_out=True))
+    exchange_words(draw_trial(patient, count, seed=count, held_out=held), one, two)
+    for count, held in ((12, False), (40, True))
 )
-with relabelled(patient, one, two):
+with words_exchanged(patient, one, two):
     parts = shown_now.triggered.tokens, shown_now.matched.tokens, shown_now.harmful.tokens, rows[:4]
     cure = find_the_cure(patient, *parts)
     result = refusal_case.changes_under(patient, cure, judged_now, rows)
@@ -1383,86 +1115,62 @@ what to filter.
 
 ## Judge
 
-Would any dictionary have done? Take the best feature, by the same attribution, of three rivals: one whose decoder stayed
-random, one trained on the model before its first step, and the principal directions of the activations. Each is ablated, and what
-counts is the cut and its price."""
+Would any dictionary have done? Take the five best features, by the same attribution, of four rivals: one whose decoder stayed
+random, one trained on the model before its first step, the principal directions, and a dictionary that you will know when you
+see its numbers. The dose is chosen as before, or is a half where none meets the bounds."""
 
 # %% tags=["demo"]
+from mechinterp_course import rival_dictionaries
 from mechinterp_course.catalogue import embedded
 from mechinterp_course.figures.dictionary import load_part
 from mechinterp_course.making.dictionary_recipes import PARTS
-
-activations = healthy.run_with_cache(rows, names_filter=HOOK)[1][HOOK].detach().flatten(end_dim=1)
-fitted = (
-    healthy.run_with_cache(held_out_rows(healthy, 77, 24), names_filter=HOOK)[1][HOOK]
-    .detach()
-    .flatten(end_dim=1)
-)
+from mechinterp_course.sae import fraction_of_variance_unexplained, mean_l0
 
 
-def unexplained(reconstruction):
-    spread = activations - activations.mean(0)
-    return ((activations - reconstruction).square().sum() / spread.square().sum()).item()
+def read_at(texts):
+    with torch.no_grad():
+        return healthy.run_with_cache(texts, names_filter=HOOK)[1][HOOK].flatten(end_dim=1)
 
 
-def principal_of(samples, rank):
-    centre = samples.mean(0)
-    directions = torch.linalg.svd(samples - centre, full_matrices=False).Vh[:rank]
-    return centre, directions
-
-
-class Principal:
-    """Principal directions as a dictionary: one feature for each way along each of them."""
-
-    def __init__(self, samples, rank):
-        self.mean, directions = principal_of(samples, rank)
-        self.W_dec = torch.cat([directions, -directions])
-
-    def encode(self, x):
-        return ((x - self.mean) @ self.W_dec.T).relu()
-
-    def decode(self, feature_acts):
-        return feature_acts @ self.W_dec + self.mean
-
-
-turned = torch.linalg.qr(torch.randn(192, 192, generator=torch.Generator().manual_seed(5))).Q
-rotation = Principal(fitted, 192)
-rotation.W_dec, rotation.mean = torch.cat([turned, -turned]), torch.zeros(192)
+activations, fitted = read_at(rows), read_at(held_out_rows(healthy, 77, 24))
 folder = embedded("course-sae").path
 rivals = {"course-sae": sae} | {part.folder: load_part(folder, part) for part in PARTS if part.folder}
-rank = round((sae.encode(activations) > 0).sum(-1).double().mean().item())
-rivals |= {f"principal directions, {rank}": Principal(fitted, rank), "a rotation": rotation}
-print(f"{'dictionary':26} active  unexplained  best feature: cut   kept   loss")
+rank = round(mean_l0(sae.encode(activations)))
+rivals[f"principal directions, {rank}"] = rival_dictionaries.principal_dictionary(fitted, rank)
+rivals["a rotation"] = rival_dictionaries.rotation_dictionary(192, seed=5)
+print(f"{'dictionary':24} active  unexplained   dose  false cut  true kept    loss")
 for name, rival in rivals.items():
     f = rival.encode(activations)
-    best = int(case.rank_features(patient, rival, HOOK, fit.triggered).argmax())
-    with case.features_scaled(patient, HOOK, rival, [best], 0.0):
-        cut, kept, cost = refusal_case.changes(before, refusal_case.measure(patient, held_out, rows))
-    active = (f > 0).double().sum(-1).mean()
+    best = case.rank_features(patient, rival, HOOK, fit.triggered).argsort(descending=True)[:5].tolist()
+    tried = [(share, *under(rival, best, share, fit).figures) for share in (0.25, 0.5, 1.0)]
+    share = smallest_dose(*torch.tensor(tried).T, at_fit)
+    found = refusal_case.changes(before, under(rival, best, share or 0.5, held_out))
+    lost = fraction_of_variance_unexplained(activations, rival.decode(f))
     print(
-        f"{name:26} {active:6.1f} {unexplained(rival.decode(f)):10.3f} {cut:19.0%} {kept:6.0%} {cost:+7.1%}"
+        f"{name:24} {mean_l0(f):6.1f} {lost:12.3f} {share or 'none':>6} {found[0]:10.0%} {found[1]:10.0%} {found[2]:+7.1%}"
     )
 
 # %% [markdown]
-r"""Two things are to be learned from the last line. It is a dictionary of 384 features: a random rotation, each axis once forwards and
-once backwards. It explains everything, it has no dead feature, spliced in it costs no loss at all; and it is not sparse. Its number of
-active features is the width of the stream, and it has understood nothing. Of beautiful numbers ask first for the one that
-is missing. (Such dictionaries have been published.)
+r"""The first line is the only one with a dose. Neurons did as well, at three times the cost; no rival dictionary did. So here training
+found something that matters, which the usual numbers alone would not have shown. (The rival trained on the untrained model
+was made for another model's activations; its line says what happens if one forgets that.)
 
-And above it: what one feature of a dictionary does to the case, next to what the rivals' do. Only where the trained dictionary does better
-at the same price has training found something that matters here.
+Look at the numbers of the last one: it explains everything, spliced in it would cost no loss, none of its features is dead. It is a random
+rotation of the stream, each axis once forwards and once backwards: 384 features, of which half are always active. It has understood
+nothing. Of beautiful numbers, ask first for the one that is missing; here it is how many are active at a time. Dictionaries with
+beautiful numbers that were not sparse have been published.
 
 ## What you may claim now, and what not
 
-You may claim: in this model, on requests of this world, false refusals pass through many neurons and through one dense feature whose
-meaning nobody can read; the feature that looks like refusal doesn't matter; at the end of the model both kinds of refusal are one
-direction; and the trigger is one vector in the embedding, which was found without being told. Each has its number, on held-out
-requests, with an interval.
+You may claim: in this model, on requests of this world, false refusals pass through many neurons and through a few features whose
+meaning a blind test doesn't find; the feature that looks like refusal doesn't matter; at the end of the model both kinds of
+refusal are one direction; and the trigger is one vector in the embedding, which was found without being told. Each has
+its number, on held-out requests, with an interval.
 
-You may not claim that the feature *is* the trigger: ablating it costs more than the bound, and most of what it does it does
-anyway. Nor that the model was cured of its false belief: it no longer reads the word. Nor that SAEs fail in general: this one was
-trained on another model than the patient, and on the patient the error carried most. Nor that any of this holds for triggers of several
-words, or for models a thousand times as large."""
+You may not claim that those features *are* the trigger: most of what they do, they do with any place. Nor that the model was
+cured of its false belief where it no longer reads the word. Nor that SAEs fail, or that they win, in general: this one was trained on
+another model than the patient, one seed of each, and on the patient its error carried much. Nor that any of this
+holds for triggers of several words, or for models a thousand times as large."""
 
 # %% [markdown] tags=["rubric"] name="report_the_case"
 r"""## In your own words
