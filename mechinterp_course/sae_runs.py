@@ -94,6 +94,7 @@ def train(plan: Plan, out: Path, tell: Callable[[Measured], None] = lambda measu
     trainer = new_trainer(plan, stream)
     kept = Checkpoints(out / CHECKPOINTS, plan.identity)
     kept.load(trainer)
+    _forget_after(out / LOG, trainer.n_training_steps)
     with interrupt_between_steps() as interrupted:
         for measured in continue_training(trainer, stream, plan):
             tell(measured)
@@ -241,6 +242,14 @@ def _log(out: Path, measured: Measured) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(measured)) + "\n")
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop the lines of steps that a kill undid: they are taken, and logged, again."""
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
+        log.write_text("".join(whole), encoding="utf-8")
 
 
 def _write(trainer: "SAETrainer", plan: Plan, out: Path) -> None:

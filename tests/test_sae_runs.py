@@ -71,6 +71,8 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, step):
     for name in whole:
         torch.testing.assert_close(again[name], whole[name], rtol=0, atol=0)
     assert not (tmp_path / "killed" / "checkpoints").exists()
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]
 
 
 def test_ctrl_c_keeps_a_checkpoint_of_that_very_step(tmp_path):
