@@ -37,6 +37,8 @@ const firesOn = features.map((feature) => {
   return [...counts].sort((a, b) => b[1] - a[1]).map(([word]) => word);
 });
 const says = features.map((feature) => pairs(feature[RAISED]).slice(0, 5).map(([word]) => bare(words[word])));
+const lower = (some) => some.map((one) => one.map((word) => word.toLowerCase()));
+const firesLower = lower(firesOn), saysLower = lower(says);
 const contextText = [];
 function textOf(feature) {
   contextText[feature] ??= [...features[feature][STRONGEST], ...features[feature][RANDOM]]
@@ -81,12 +83,11 @@ const ORDERS = {
 };
 function rank(feature, query) {
   if (String(feature) === query.replace(/^#/, "")) return 0;
-  const has = (some) => some.some((word) => word.toLowerCase() === query);
-  const holds = (some) => some.some((word) => word.toLowerCase().includes(query));
-  if (has(firesOn[feature])) return 1;
-  if (has(says[feature])) return 2;
-  if (holds(firesOn[feature])) return 3;
-  if (holds(says[feature])) return 4;
+  const holds = (some) => some.some((word) => word.includes(query));
+  if (firesLower[feature].includes(query)) return 1;
+  if (saysLower[feature].includes(query)) return 2;
+  if (holds(firesLower[feature])) return 3;
+  if (holds(saysLower[feature])) return 4;
   return textOf(feature).includes(query) ? 5 : 9;
 }
 function choose() {

@@ -32,6 +32,12 @@ TOGETHER = 32  # rows run through the model together
 CHECKPOINT_EVERY = 200  # steps
 LOGGED_EVERY = 25
 DEAD_AFTER = 100  # steps without firing
+TANH_L0 = {  # Anthropic's way, as sae-lens has it: the plain step takes far longer to grow sparse
+    "jumprelu_sparsity_loss_mode": "tanh",
+    "jumprelu_bandwidth": 2.0,
+    "jumprelu_init_threshold": 0.1,
+    "pre_act_loss_coefficient": 3e-6,
+}
 CHECKPOINTS, LOG, PLAN = "checkpoints", "log.jsonl", "plan.json"
 
 
@@ -47,7 +53,7 @@ class Plan:
     steps: int = 1000
     batch: int = 1024
     learning_rate: float = 1e-3
-    l0_coefficient: float = 1.0
+    l0_coefficient: float = 5.0
     length: int = 128
     seed: int = 0
     text: str | None = None
@@ -204,7 +210,7 @@ def _new_sae(plan: Plan, d_in: int):
 
     names = {"topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU"}
     name = names.get(plan.architecture, "MatryoshkaBatchTopK")
-    settings = {"l0_coefficient": plan.l0_coefficient, "l0_warm_up_steps": plan.steps // 4}
+    settings = TANH_L0 | {"l0_coefficient": plan.l0_coefficient, "l0_warm_up_steps": plan.steps // 4}
     if plan.architecture != "jumprelu":
         settings = {"k": plan.k}
     if plan.architecture == "matryoshka":

@@ -83,7 +83,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="The same in steps. Default: 1000.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Tokens of a step.")] = 1024,
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 1e-3,
-    l0_coefficient: Annotated[float, typer.Option(min=0.0, help="Pressure on L0, for jumprelu.")] = 1.0,
+    l0_coefficient: Annotated[float, typer.Option(min=0.0, help="Pressure on L0, for jumprelu.")] = 5.0,
     frozen_decoder: Annotated[
         bool, typer.Option("--frozen-decoder", help="A rival: the decoder stays as it was drawn.")
     ] = False,

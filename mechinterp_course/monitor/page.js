@@ -81,6 +81,7 @@ const HEAR = {
   },
   token(event) {
     if (state.run?.run !== event.run) { state.run = { run: event.run, prompt: "", controls: state.controls }; state.steps = []; byId("transcript").replaceChildren(); }
+    if (state.steps.length && state.steps.at(-1).position >= event.position) return; // was in the state already
     state.steps.push({ text: event.text, generated: event.generated, position: event.position, activations: event.activations, alarm: false });
     state.rates = event.rates;
     state.history.push(event.rates);
@@ -103,6 +104,7 @@ const HEAR = {
     state.busy = event.waiting > 0;
     const said = state.steps.filter((one) => one.generated).map((one) => one.text).join("");
     const left = state.alerts.filter((one) => one.run === event.run && one.leaves).length;
+    state.runs = state.runs.filter((one) => one.id !== event.run);
     if (state.run?.run === event.run) state.runs.unshift({ id: event.run, prompt: state.run.prompt, controls: state.run.controls, said, alerts: left, ended: event.how });
     state.runs.length = Math.min(state.runs.length, 50);
     working();
