@@ -149,7 +149,7 @@ def plot_weights(W: Mapping[str, Float[Tensor, "feature hidden"]], xlabel: str =
         )
         limit = max(each.abs().max().item() for each in W.values())
         for axes, (name, each) in zip(grid.flat, W.items(), strict=True):
-            image = axes.imshow(each.detach().cpu(), cmap=diverging(), vmin=-limit, vmax=limit)
+            image = axes.imshow(each.detach().cpu().numpy(), cmap=diverging(), vmin=-limit, vmax=limit)
             axes.set(xlabel=xlabel, ylabel="feature", title=name)
             axes.set(xticks=range(each.shape[1]), yticks=range(each.shape[0]))
             axes.spines[:].set_visible(False)
@@ -191,7 +191,12 @@ def _draw_tips(
         share = shares[group].max().item()
         weight = "bold" if share > 0.99 and importance is not None else "normal"
         text = {"ha": "center", "va": "center", "fontsize": 7, "color": INK, "alpha": 0.5 + 0.5 * share}
-        axes.text(*place * (1 + 0.22 / place.norm()), ", ".join(map(str, group)), weight=weight, **text)
+        axes.text(
+            *place * (1 + (0.14 + 0.08 * len(group)) / place.norm()),
+            ", ".join(map(str, group)),
+            weight=weight,
+            **text,
+        )
 
 
 def _tips_together(W: Float[Tensor, "feature 2"]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch05_superposition/chapter.py, version 3341ff88a96a.
+"""Checks of solutions/ch05_superposition/chapter.py, version f3e9340bdd84.
 
 Written by `python -m mechinterp_course.authoring ch05_superposition`: edit the source instead.
 """
@@ -280,7 +280,9 @@ def basis_p_value__agrees_with_the_reference(student, draw):
     """basis_p_value agrees with the reference on weights that keep to neurons more or less"""
     for noise in (0.2, 0.6, 3.0):
         W, rotations = toy_models.leaning_on_axes(draw, noise)
-        expect_close(student.basis_p_value(W, rotations), superposition_neurons.basis_p_value(W, rotations))
+        found = student.basis_p_value(W, rotations)
+        expect(type(found) is float, "The result is not a float.")
+        expect_close(found, superposition_neurons.basis_p_value(W, rotations))
 
 
 def basis_p_value__axes_rotations_and_loud_features(student, draw):
@@ -295,6 +297,10 @@ def basis_p_value__axes_rotations_and_loud_features(student, draw):
     expect_close(student.basis_p_value(loud, rotations), 1 / 30)
     still = torch.eye(4, device=draw.device).expand(7, 4, 4).contiguous()
     expect_close(student.basis_p_value(draw.normal(5, 4), still), 1.0)
+    nearly = toy_models.plane_rotations([0.0014, 0.0027]).to(
+        draw.device
+    )  # less by 0.4 and by 1.5 parts in 100,000
+    expect_close(student.basis_p_value(torch.eye(2, device=draw.device), nearly), 2 / 3)
     toy_models.expect_untouched(student, student.basis_p_value, loud, rotations)
 
 

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch05_superposition", "version": "3341ff88a96a", "source": "solutions/ch05_superposition/chapter.py"}
+#   mechinterp_course: {"chapter": "ch05_superposition", "version": "f3e9340bdd84", "source": "solutions/ch05_superposition/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch05_superposition`, version `3341ff88a96a`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
+*Chapter `ch05_superposition`, version `f3e9340bdd84`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
 """
 
 # %% [markdown]
@@ -828,7 +828,9 @@ def check_agrees_with_the_reference(student, draw):
     """basis_p_value agrees with the reference on weights that keep to neurons more or less"""
     for noise in (0.2, 0.6, 3.0):
         W, rotations = toy_models.leaning_on_axes(draw, noise)
-        expect_close(student.basis_p_value(W, rotations), superposition_neurons.basis_p_value(W, rotations))
+        found = student.basis_p_value(W, rotations)
+        expect(type(found) is float, "The result is not a float.")
+        expect_close(found, superposition_neurons.basis_p_value(W, rotations))
 
 
 if __name__ == "__main__":

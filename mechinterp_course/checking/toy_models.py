@@ -5,7 +5,7 @@ judges them.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -231,6 +231,13 @@ def leaning_on_axes(draw: Draw, noise: float) -> tuple[Tensor, Tensor]:
 def rotations(draw: Draw, hidden: int, count: int) -> Float[Tensor, "draw hidden hidden"]:
     """Random orthogonal matrices."""
     return torch.linalg.qr(draw.normal(count, hidden, hidden)).Q.contiguous()
+
+
+def plane_rotations(angles: Sequence[float]) -> Float[Tensor, "draw 2 2"]:
+    """Rotations of a plane by angles in radians."""
+    angle = torch.tensor(angles, dtype=torch.float64)
+    rows = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()], dim=1)
+    return rows.view(-1, 2, 2).float()
 
 
 def expect_absolute_values(found: object, features: int, draw: Draw) -> None:
