@@ -554,6 +554,31 @@ def test_a_file_of_prompts_is_run_kept_and_exported(here, capsys):
     assert cli.run(["monitor", "export", "seen.csv"]) == 0 and (here / "seen.csv").stat().st_size > 1000
 
 
+@pytest.mark.book
+def test_a_monitor_killed_while_its_page_looks_on_has_kept_all_that_it_told(here):
+    (here / "prompts.txt").write_text(f"{GARDEN}\n" * 200, encoding="utf-8")
+    command = [sys.executable, "-c", "from mechinterp_course.cli import main; main()"]
+    command += ["monitor", "serve", "--port", "0", "--prompts", "prompts.txt"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        origin, token = child.stdout.readline().strip().split("/#")
+        told, headers = [], {"Authorization": f"Bearer {token}"}
+        with (
+            httpx.stream("GET", f"{origin}/api/events", headers=headers) as stream,
+            pytest.raises(httpx.HTTPError),
+        ):
+            for line in stream.iter_lines():
+                event = json.loads(line[6:]) if line.startswith("data: ") else {"type": ""}
+                if event["type"] == "token":
+                    told.append((event["run"], event["position"], event["text"]))
+                if len(told) == 100:
+                    child.kill()
+    store = Store(here / "monitor.sqlite")
+    kept = store._rows("SELECT run, position, text FROM token")
+    assert len(told) >= 100 and {tuple(one.values()) for one in kept} >= set(told)
+    assert [run["ended"] for run in store.runs()].count(None) <= 1
+    store.close()
+
+
 BAD = {
     "no watchlist": (["serve", "--watchlist", "gone.toml"], "mechinterp monitor calibrate"),
     "no prompts": (["run", "gone.txt"], "can't be read"),

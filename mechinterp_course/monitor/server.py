@@ -53,10 +53,16 @@ def application(monitor: Monitor, token: str, hosts: frozenset[str]) -> Guard:
     for path, name in (("/", "page.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
         app.get(path)(_file(name))
     app.get("/favicon.ico")(lambda: Response(status_code=204))
+    _let_read(app, monitor)
+    _let_drive(app, monitor)
+    return Guard(app, token, hosts)
+
+
+def _let_read(app: FastAPI, monitor: Monitor) -> None:
+    """Add what tells of the monitor and changes nothing."""
 
     @app.get("/api/state")
     def state() -> dict:
-        """What a page needs to begin: the watchlist, rates and controls, and what was seen last."""
         store = monitor.store
         rates = {"rates": monitor.rates.rates(), "outside": monitor.rates.outside}
         past = {"runs": store.runs(), "alerts": store.alerts(), "controls": monitor.controls_now()}
@@ -64,27 +70,10 @@ def application(monitor: Monitor, token: str, hosts: frozenset[str]) -> Guard:
 
     @app.get("/api/runs/{run}")
     def run_seen(run: int) -> list[dict]:
-        """The tokens of a run, with what was seen on each."""
         return monitor.store.steps(run)
 
-    @app.post("/api/generate")
-    def generate(asked: Prompt) -> dict:
-        settings = Settings(asked.max_tokens, asked.temperature, asked.seed)
-        monitor.submit(asked.prompt, settings)
-        return {"accepted": True}
-
-    @app.post("/api/stop")
-    def stop() -> dict:
-        monitor.stop()
-        return {"stopped": True}
-
-    @app.post("/api/controls")
-    def control(asked: Steering) -> dict:
-        monitor.set_control(asked.feature, asked.mode, asked.value)
-        return monitor.controls_now()
-
     @app.get("/api/events")
-    async def events(request: Request) -> StreamingResponse:
+    async def events() -> StreamingResponse:
         return StreamingResponse(event_stream(monitor), media_type="text/event-stream")
 
     @app.get("/api/export.{kind}")
@@ -97,7 +86,24 @@ def application(monitor: Monitor, token: str, hosts: frozenset[str]) -> Guard:
         write(monitor.store, path)
         return FileResponse(path, media_type=media_type, background=BackgroundTask(folder.cleanup))
 
-    return Guard(app, token, hosts)
+
+def _let_drive(app: FastAPI, monitor: Monitor) -> None:
+    """Add what makes the monitor do something."""
+
+    @app.post("/api/generate")
+    def generate(asked: Prompt) -> dict:
+        monitor.submit(asked.prompt, Settings(asked.max_tokens, asked.temperature, asked.seed))
+        return {"accepted": True}
+
+    @app.post("/api/stop")
+    def stop() -> dict:
+        monitor.stop()
+        return {"stopped": True}
+
+    @app.post("/api/controls")
+    def control(asked: Steering) -> dict:
+        monitor.set_control(asked.feature, asked.mode, asked.value)
+        return monitor.controls_now()
 
 
 async def event_stream(monitor: Monitor) -> AsyncIterator[str]:
