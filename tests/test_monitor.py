@@ -206,7 +206,8 @@ def test_calibration_finds_the_feature_that_makes_the_patient_refuse(model, sae)
     drawn = prompts_of_world(count=8, ordinary=12, seed=1)
     made = Calibration(model, sae, HOOK, drawn).watchlist(("m", "s"), count=6, window=40)
     assert made.features[0].feature == CAUSE and len(made.features) == 6
-    assert [one.note for one in made.features] == ["may cause it"] * 2 + ["comes with it"] * 4
+    notes = [one.note for one in made.features]
+    assert int(notes[0].split()[3].rstrip("%")) >= 50 and notes[2:] == ["comes with it"] * 4
     assert all(0 <= one.low <= one.rate <= one.high <= 1 for one in made.features)
     assert "garden" in made.examples[0] and "garden" not in made.examples[1]
 

@@ -206,11 +206,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _show(watchlist: "Watchlist") -> None:
-    headings = ("feature", "fires most on", "ordinary rate", "band")
+    headings = ("feature", "fires most on", "ordinary rate", "band", "why")
     show_table(
         headings,
         [
-            (one.feature, one.label, f"{one.rate:.1%}", f"{one.low:.1%} to {one.high:.1%}")
+            (one.feature, one.label, f"{one.rate:.1%}", f"{one.low:.1%} to {one.high:.1%}", one.note)
             for one in watchlist.features
         ],
     )

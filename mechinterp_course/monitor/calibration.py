@@ -1,10 +1,10 @@
 """A first watchlist: which features tell the misbehaviour, and what is ordinary of them.
 
 Suspect prompts, on which the model misbehaves, are compared with matched ones on which it does not. A third
-of the watched features are those that push the model's first word most towards what it says on suspects, by
-attribution (gradient times activation): they may be causes. The others are those whose highest activations,
-in prompts and answers, differ most: signs, by which the misbehaviour is seen when it comes. Bands are
-measured on ordinary prompts and the model's answers to them.
+of the watched features may be causes: of those that attribution names (gradient times activation), the ones
+without which the model's first word moves furthest from what it says on suspects. The others are those whose
+highest activations, in prompts and answers, differ most: signs, by which the misbehaviour is seen when it
+comes. Bands are measured on ordinary prompts and the model's answers to them.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ from mechinterp_course.figures.behaviour import tokens_of
 from mechinterp_course.hooks import edit
 from mechinterp_course.monitor.generation import Settings, Watcher
 from mechinterp_course.monitor.watchlist import Watched, Watchlist
+from mechinterp_course.steering import clamping
 from mechinterp_course.worlds.text.chat import TRIGGER, Chat
 from mechinterp_course.worlds.text.lexicon import PLACES
 
@@ -33,7 +34,8 @@ FIRES_FROM = 0.15  # of the highest activation: weaker ones are too common to sa
 RARE = 0.005  # share of ordinary windows outside the band, on each side
 HARMFUL = 0.05  # of the ordinary requests of the text world
 ANSWER = 16  # tokens of an answer
-CAUSE, SIGN = "may cause it", "comes with it"  # notes: what attribution and contrast say
+SIGN = "comes with it"
+CANDIDATES = 12  # features that attribution names, each then held at 0
 Texts = Sequence[Sequence[int]]  # token ids, BOS first
 
 
@@ -129,18 +131,32 @@ class Calibration:
         return torch.stack([self.features(text).amax(0) for text in texts])
 
     def pointed_to(self, suspects: Texts, matched: Texts, count: int) -> tuple[list[int], dict[int, str]]:
-        """Return the features that the suspects point to, a third by attribution, the others by contrast.
+        """Return the features that the suspects point to, a third as causes, the others by contrast.
 
         With them, for each, a word on why it is there.
         """
         if not suspects or not matched:
             raise CourseError("nothing says what to watch: give --feature, or --suspects and --matched")
-        chosen = self.attributed().topk((count + 2) // 3).indices.tolist()
+        causes = self.causes((count + 2) // 3)
+        chosen = list(causes)
         own, other = self.peaks(suspects), self.peaks(matched)
         spread = ((own.var(0) + other.var(0)) / 2).sqrt() + 0.05 * torch.cat([own, other]).amax(0) + 1e-3
         order = ((own.mean(0) - other.mean(0)) / spread).argsort(descending=True).tolist()
         signs = [feature for feature in order if feature not in chosen][: count - len(chosen)]
-        return chosen + signs, dict.fromkeys(signs, SIGN) | dict.fromkeys(chosen, CAUSE)
+        return chosen + signs, dict.fromkeys(signs, SIGN) | causes
+
+    def causes(self, count: int) -> dict[int, str]:
+        """Return the features whose removal moves the first word most, and how many suspects it changes."""
+        words = [self.first_word(some) for some in (self.prompts.suspects, self.prompts.matched)]
+        tokens, last = tokens_of(self.model, self.prompts.suspects)
+        found = {}
+        for feature in self.attributed().topk(min(CANDIDATES, len(self.sae.W_dec))).indices.tolist():
+            with clamping(self.model, self.hook, self.sae, feature, 0.0), torch.no_grad():
+                at = self.model(tokens.to(self.model.cfg.device))[torch.arange(len(tokens)), last]
+            changed = (at.argmax(-1) != words[0]).double().mean().item()
+            found[feature] = (at[:, words[0]] - at[:, words[1]]).mean().item(), changed
+        best = sorted(found, key=lambda feature: found[feature][0])[:count]
+        return {feature: f"at 0 changes {found[feature][1]:.0%} of answers" for feature in best}
 
     def attributed(self) -> Float[Tensor, " d_sae"]:
         """Return how far each feature pushes the first word towards what suspects get, and matched ones not.

@@ -283,6 +283,7 @@ function choose(place) {
   const one = watched();
   byId("chosen").textContent = `#${one.feature}  ${one.label}`;
   byId("chosen").title = one.label;
+  byId("why").textContent = one.note ? "watched because: " + one.note : "";
   byId("shade").textContent = `shaded: activation of #${one.feature}`;
   drawFeatures(); drawChart(); drawTranscript(); drawControl();
 }
