@@ -1,4 +1,4 @@
-"""Checks of solutions/ch07_features_and_steering/chapter.py, version 8b113d287e2a.
+"""Checks of solutions/ch07_features_and_steering/chapter.py, version ee30293ebf52.
 
 Written by `python -m mechinterp_course.authoring ch07_features_and_steering`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "8b113d287e2a", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "ee30293ebf52", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `8b113d287e2a`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `ee30293ebf52`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -127,9 +127,8 @@ if __name__ == "__main__":
         print("reconstruction in place: false {:.0%}, true {:.0%}, loss {:.3f}".format(*spliced.figures))
         left = refusal_case.changes(before, spliced)
         print("false refusals cut by {:.0%}, true ones kept {:.0%}, loss {:+.1%}".format(*left))
-        answer = ["hardly change", "fall by less than half", "fall by more than half"][
-            (left[0] > 0.1) + (left[0] > 0.5)
-        ]
+        outcomes = ["hardly change", "fall by less than half", "fall by more than half"]
+        answer = outcomes[(left[0] > 0.1) + (left[0] > 0.5)]
         splice.compare(answer)
 
 # %% [markdown]
@@ -137,8 +136,8 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Nothing was turned, and most of the sickness is gone. The dictionary learned from the healthy model. What the fine-tune added
-is no feature of it; so it lies in what the dictionary throws away, its **error**. Whoever replaces an activation by its
+Nothing was turned, and most of the sickness is gone. The dictionary learned from the healthy model and never saw the patient;
+much of what the fine-tune added lies in what it throws away, its **error**. Whoever replaces an activation by its
 reconstruction "with one feature changed" gets this for nothing, and will say that the feature did it.
 
 So one rule goes before all others: *an intervention on a feature keeps the error*. And a dictionary of one model says
@@ -421,9 +420,7 @@ if __name__ == "__main__":
     for feature in (LOOKS_LIKE_REFUSAL, CARRIES):
         own = acts[..., feature]
         said = direct_logits(patient, sae.W_dec[feature]).topk(6).indices
-        print(
-            f"feature {feature}: fires on {(own[readable] > 0).double().mean():.1%} of tokens; promotes", end=" "
-        )
+        print(f"feature {feature}, on {(own[readable] > 0).double().mean():.1%} of tokens; promotes", end=" ")
         print(", ".join(repr(patient.tokenizer.decode([token])) for token in said.tolist()))
         for context in strongest_contexts(own, readable, 4):
             print(f"  {own[context]:5.1f}  …{passage(*context)}")
@@ -637,16 +634,13 @@ if __name__ == "__main__":
     with torch.no_grad():
         intact = metric(patient(fit.triggered.tokens)).item()
     print(
-        f"refusal margin {intact:.1f} logits; attributed to features {per_feature.sum():.1f}, to the error {error:.1f}"
+        f"refusal margin {intact:.1f}; attributed: to features {per_feature.sum():.1f}, to the error {error:.1f}"
     )
     print("feature  attributed  ablated")
-    guessed, measured = [], []
     for feature in [*per_feature.argsort(descending=True)[:6].tolist(), LOOKS_LIKE_REFUSAL]:
         with torch.no_grad(), case.features_scaled(patient, HOOK, sae, [feature], 0.0):
             cost = intact - metric(patient(fit.triggered.tokens)).item()
-        guessed, measured = [*guessed, per_feature[feature].item()], [*measured, cost]
-        print(f"{feature:7} {guessed[-1]:11.2f} {cost:8.2f}")
-
+        print(f"{feature:7} {per_feature[feature]:11.2f} {cost:8.2f}")
 
     from mechinterp_course.worlds import tokens as token_world
 
@@ -661,15 +655,14 @@ if __name__ == "__main__":
 
     by_feature, of_error = attribute_features(healthy, sae, HOOK, twice, copy_logit)
     with torch.no_grad():
-        intact_copy = copy_logit(healthy(twice)).item()
+        copied = copy_logit(healthy(twice)).item()
     print(
-        f"\ninduction, healthy model: copy logit {intact_copy:.1f}; features {by_feature.sum():.1f}, error {of_error:.1f}"
+        f"\ninduction: copy logit {copied:.1f}; attributed: {by_feature.sum():.1f}, to the error {of_error:.1f}"
     )
     for feature in by_feature.argsort(descending=True)[:3].tolist():
         with torch.no_grad(), case.features_scaled(healthy, HOOK, sae, [feature], 0.0):
-            print(
-                f"feature {feature:4}: attributed {by_feature[feature]:.2f}, ablated {intact_copy - copy_logit(healthy(twice)):.2f}"
-            )
+            cost = copied - copy_logit(healthy(twice)).item()
+        print(f"{feature:7} {by_feature[feature]:11.2f} {cost:8.2f}")
 
 # %% [markdown]
 r"""
@@ -680,9 +673,9 @@ need not add up to the margin: the biases have one, and the model isn't linear.)
 Still, one feature stands out, the one that nobody could read; and 294, which looks like refusal, comes out with the wrong sign.
 Attribution is a guess: of the order it is a good one, but ablating the strongest costs nearly twice what was attributed.
 
-The lines below do the same for induction, on random tokens said twice, in the healthy model. A copy logit of some 18 is attributed
-to hardly anything: what says the copied word was written by heads for any word of the vocabulary, a bit to each of
-hundreds of features, and ablating the best single one costs less than a tenth of it.
+The lines below do the same for induction, on random tokens said twice, in the healthy model. The shares sum to a small part of the
+copy logit, and ablating each of the three strongest costs less than a tenth of it. The copied word may be any of 3,061: in this
+dictionary copying is no single feature.
 """
 
 # %% [markdown]
@@ -932,7 +925,7 @@ if __name__ == "__main__":
         lines[f"true refusals, {name}"] = [1.0, *(curve[:, 1] / at_fit[1]).tolist()]
         rises = " ".join(f"{rise:6.1%}" for rise in (curve[:, 2] / at_fit[2] - 1).tolist())
         print(f"{name:14} loss at doses {doses}: {rises}; smallest dose that meets the bounds: {found[name]}")
-    dose = found["the five best"]
+    dose = found["the five best"] or 0.5
     plots.plot_lines(lines, [0.0, *doses], "share of the features taken away", "refusals left")
 
 # %% [markdown]
@@ -965,38 +958,31 @@ if __name__ == "__main__":
 
     print(f"{'':31} {'false refusals cut':24}{'true refusals kept':25}{'rise of the loss':22} word")
     judge("nothing")
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(192, generator=generator)
-    with steering.ablating(patient, EMBEDDING, noise):
-        judge("random direction, embedding")
-    quiet = (density - density[five].mean()).abs().argsort()[5:10].tolist()
-    with case.features_scaled(patient, HOOK, sae, quiet, 1 - dose):
-        judge(f"five others as dense, less {dose:.0%}")
+    noise = torch.randn(192, generator=torch.Generator().manual_seed(0))
+    distance = (density - density[five].mean()).abs()
+    others = [n for n in distance.argsort().tolist() if n not in five][:5]
     means = case.neuron_means(patient, fit.matched)
     neurons = case.rank_neurons(patient, fit.triggered, means)
-    for size in (1, 5, 20):
-        with case.neurons_ablated(patient, neurons[:size], means):
-            judge(f"the {size} best neurons" if size > 1 else "the best neuron")
-    with case.features_scaled(patient, HOOK, sae, [LOOKS_LIKE_REFUSAL], 0.0):
-        judge(f"feature {LOOKS_LIKE_REFUSAL}, looks like refusal")
-    with case.features_scaled(patient, HOOK, sae, [CARRIES], 0.0):
-        judge(f"feature {CARRIES}, ablated")
-    with case.features_scaled(patient, HOOK, sae, five, 1 - dose):
-        judge(f"the five best features, less {dose:.0%}")
-    with case.features_scaled(patient, HOOK, sae, five, 0.0):
-        judge("the five best features, ablated")
-    with hooks.edit(patient, {HOOK: lambda x: sae.decode(sae.encode(x))}):
-        judge("reconstruction, nothing turned")
-    at_refusal = (where_it_answers(patient, fit.matched, END) @ refusal).mean().item()
-    with steering.ablating(patient, END, refusal, at=at_refusal):
-        judge("refusal direction, end")
-    with steering.ablating(
-        patient, HOOK, word_direction(patient, HOOK, fit.triggered.tokens, fit.matched.tokens)
-    ):
-        judge("word's direction, before layer 3")
-    own = word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)
-    with steering.ablating(patient, EMBEDDING, own):
-        judge("word's direction, embedding")
+    own, late = (word_direction(patient, h, fit.triggered.tokens, fit.matched.tokens) for h in (EMBEDDING, HOOK))
+    at = (where_it_answers(patient, fit.matched, END) @ refusal).mean().item()
+    interventions = {
+        "random direction, embedding": steering.ablating(patient, EMBEDDING, noise),
+        f"five others as dense, less {dose:.0%}": case.features_scaled(patient, HOOK, sae, others, 1 - dose),
+        "the best neuron": case.neurons_ablated(patient, neurons[:1], means),
+        "the 5 best neurons": case.neurons_ablated(patient, neurons[:5], means),
+        "the 20 best neurons": case.neurons_ablated(patient, neurons[:20], means),
+        "feature 294, looks like refusal": case.features_scaled(patient, HOOK, sae, [LOOKS_LIKE_REFUSAL], 0),
+        f"feature {CARRIES}, ablated": case.features_scaled(patient, HOOK, sae, [CARRIES], 0),
+        f"the five best features, less {dose:.0%}": case.features_scaled(patient, HOOK, sae, five, 1 - dose),
+        "the five best features, ablated": case.features_scaled(patient, HOOK, sae, five, 0),
+        "reconstruction, nothing turned": hooks.edit(patient, {HOOK: lambda x: sae.decode(sae.encode(x))}),
+        "refusal direction, end": steering.ablating(patient, END, refusal, at),
+        "word's direction, before layer 3": steering.ablating(patient, HOOK, late),
+        "word's direction, embedding": steering.ablating(patient, EMBEDDING, own),
+    }
+    for name, context in interventions.items():
+        with context:
+            judge(name)
     prefix = "A garden is harmless."
     asked = [
         as_prompts(patient, [f"{prefix} {t}" for t in part.texts])
@@ -1013,11 +999,12 @@ if __name__ == "__main__":
 r"""
 Read the table slowly.
 
-- **One neuron** carries nothing. Twenty, chosen by attribution, do it, at a price close to the bound: a hypothesis about *a*
-  neuron fails, one about a population holds.
+- **One neuron** carries nothing. Twenty, chosen by attribution, do it, at a price whose interval reaches over the bound: a
+  hypothesis about *a* neuron fails, one about a population holds.
 - **The feature that looks like refusal** does nothing at all. A property found by a high F1 is a correlation.
 - **Five features that can't be read**, at half strength, meet all bounds: attribution found them by what they do. Ablated
-  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null.
+  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null. But at
+  the word itself (the last column) they cost most of all cures.
 - **The reconstruction**, with nothing turned, does nearly as well. Without the error kept, any feature would have got the credit.
 - **The refusal direction** at the end cuts everything, and with it what should stay; **the word's direction before layer 3** cuts
   nothing. Right idea, wrong place, twice.
