@@ -1,11 +1,13 @@
 """Figures of toy models: features as arrows in the plane, phases, dimensionalities, weights of neurons."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -30,7 +32,7 @@ def plot_directions(
     """One panel for each instance: its features as arrows in the plane of the hidden layer.
 
     Features of one figure (see `feature_groups`) have one colour and are joined at their tips in the order of
-    their angles; the circle has radius 1. The more important a feature, the larger its dot.
+    their angles; the circle has radius 1. The most important one has its number in bold type.
     """
     rows, columns = -(-len(W) // columns), min(len(W), columns)
     side = WIDTH / max(columns, 4)
@@ -57,23 +59,9 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Figure:
         figure, both = plt.subplots(
             1, 2, figsize=(WIDTH, 3.5), sharey=True, layout="constrained", subplot_kw={"box_aspect": 0.82}
         )
-        colours = ListedColormap(PHASE_COLOURS)
-        kinds = {
-            "trained models": diagram.trained,
-            "least of three formulas": diagram.formula,
-        }
+        kinds = {"trained models": diagram.trained, "least of three formulas": diagram.formula}
         for axes, (title, phases) in zip(both, kinds.items(), strict=True):
-            image = axes.pcolormesh(
-                _edges(diagram.probability).numpy(),
-                _edges(diagram.importance).numpy(),
-                phases.numpy(),
-                cmap=colours,
-                norm=BoundaryNorm([-0.5, 0.5, 1.5, 2.5], 3),
-                edgecolor="white",
-                linewidth=0.6,
-            )
-            _draw_borders(axes, diagram)
-            _log_axes(axes, diagram)
+            image = _draw_phases(axes, diagram, phases)
             axes.set(title=title, xlabel="probability of a feature")
         both[0].set_ylabel("importance of the second feature\n(of the first: 1)")
         bar = figure.colorbar(
@@ -211,9 +199,26 @@ def _tips_together(W: Float[Tensor, "feature 2"]) -> list[list[int]]:
     return groups
 
 
+def _draw_fractions(axes: Axes) -> None:
+    for name, level in FRACTIONS.items():
+        axes.axhline(level, color=PALE, linewidth=1, zorder=0)
+        place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": "#6B7079"}
+        axes.annotate(name, (1.01, level), **place)
+
+
+def _draw_phases(axes: Axes, diagram: PhaseDiagram, phases: Int[Tensor, "row column"]) -> QuadMesh:
+    colours = {"cmap": ListedColormap(PHASE_COLOURS), "norm": BoundaryNorm([-0.5, 0.5, 1.5, 2.5], 3)}
+    sides = _edges(diagram.probability).numpy(), _edges(diagram.importance).numpy()
+    image = axes.pcolormesh(*sides, phases.numpy(), edgecolor="white", linewidth=0.6, **colours)
+    _draw_borders(axes, diagram)
+    _log_axes(axes, diagram)
+    return image
+
+
 def _draw_borders(axes: Axes, diagram: PhaseDiagram) -> None:
     """Draw where the formulas tie: I·v = (1 + I)·s and v = (1 + I)·s, with v the variance and s = p²/6."""
-    p = torch.logspace(*(each.log10().item() for each in _ends(diagram.probability)), 200)
+    ends = diagram.probability.min().item(), diagram.probability.max().item()
+    p = torch.logspace(*map(math.log10, ends), 200)
     pair, variance = p**2 / 6, p / 3 - p**2 / 4
     lower, upper = pair / (variance - pair), variance / pair - 1
     meeting = variance > 2 * pair
@@ -221,8 +226,7 @@ def _draw_borders(axes: Axes, diagram: PhaseDiagram) -> None:
     axes.plot(p[meeting], lower[meeting], **line)
     axes.plot(p[meeting], upper[meeting], **line)
     last = p[meeting].max().item() if meeting.any() else 1.0
-    axes.plot([last, max(_ends(diagram.probability)).item()], [1, 1], **line)
-    axes.set_ylim(_edges(diagram.importance)[[0, -1]].tolist())
+    axes.plot([last, ends[1]], [1, 1], **line)
 
 
 def _log_axes(axes: Axes, diagram: PhaseDiagram) -> None:
@@ -243,10 +247,6 @@ def _probability_axis(axes: Axes, probability: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(ends[1], ends[0])
     axes.set_xlabel("probability of a feature (sparser to the right)")
-
-
-def _ends(values: Float[Tensor, " n"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    return values.min(), values.max()
 
 
 def _edges(values: Float[Tensor, " n"]) -> Float[Tensor, " n+1"]:
