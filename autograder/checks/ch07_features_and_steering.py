@@ -1,4 +1,4 @@
-"""Checks of solutions/ch07_features_and_steering/chapter.py, version ee30293ebf52.
+"""Checks of solutions/ch07_features_and_steering/chapter.py, version bafb4b8ce32f.
 
 Written by `python -m mechinterp_course.authoring ch07_features_and_steering`: edit the source instead.
 """
@@ -20,6 +20,7 @@ from mechinterp_course import (
 )
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import feature_cases as probes
+from mechinterp_course.checking.cure_trials import expect_cure
 from mechinterp_course.models import load_language_model
 from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
@@ -61,11 +62,13 @@ def adding__leaves_nothing_behind(student, draw):
     """after an exception the model is as it was, hooks of others stay, and the direction isn't changed"""
     model, hook, direction, tokens = probes.a_case(draw)
     kept = direction.clone()
-    inside, after = student.run(probes.after_an_error, student.adding, model, hook, direction, 3.0, tokens)
+    inside, after, left = student.run(
+        probes.after_an_error, student.adding, model, hook, direction, 3.0, tokens
+    )
     with hooks.edit(model, {hook: lambda activation: 2 * activation}):
         expect_close(inside, model(tokens).detach(), **LOGITS)
     expect_close(after, model(tokens).detach(), **LOGITS)
-    expect(torch.equal(direction, kept), "The direction was changed in place.")
+    expect_close(left, kept, dims="d_model")
 
 
 def strongest_contexts__agrees_with_the_reference(student, draw):
@@ -89,12 +92,11 @@ def strongest_contexts__knows_a_small_case(student, draw):
     acts[4, 1] = a
     readable = torch.ones(5, 4, dtype=torch.bool)
     readable[:, 0], readable[3, 3] = False, False
-    kept = acts.clone()
     for count, expected in ((5, [(1, 1), (3, 2), (4, 1)]), (1, [(1, 1)]), (2, [(1, 1), (3, 2)])):
         expect_equal(
             probes.pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts"
         )
-    expect(torch.equal(acts, kept), "The activations were changed in place.")
+    probes.expect_untouched(student, student.strongest_contexts, acts, readable, 3)
 
 
 def direct_logits__agrees_with_the_models_own_end(student, draw):
@@ -112,7 +114,7 @@ def direct_logits__is_linear_and_blind_to_the_mean(student, draw):
     """twice a direction says twice as much, a sum the sum, a constant nothing; the direction isn't changed"""
     model = draw.language_model("course-attn-2l")
     a, b, constant = draw.normal(128), draw.normal(128), torch.full((128,), float(draw.integer(2, 9)))
-    kept, factor, end = a.clone(), draw.integer(2, 5), probes.an_end(draw, model)
+    factor, end = draw.integer(2, 5), probes.an_end(draw, model)
     parts = a, factor * a, b, a + b, constant
     said, more, other, total, nothing = student.run(
         probes.said_at_another_end, student.direct_logits, model, *end, *parts
@@ -120,8 +122,7 @@ def direct_logits__is_linear_and_blind_to_the_mean(student, draw):
     expect_close(more, factor * said, dims="d_vocab", atol=1e-3)
     expect_close(total, said + other, dims="d_vocab", atol=1e-3)
     expect_close(nothing, torch.zeros(model.cfg.d_vocab), dims="d_vocab", atol=1e-3)
-    student.direct_logits(model, a)
-    expect(torch.equal(a, kept), "The direction was changed in place.")
+    probes.expect_untouched(student, student.direct_logits, model, a)
 
 
 def intruder_items__members_fire_and_intruders_do_not(student, draw):
@@ -166,6 +167,7 @@ def intruder_items__is_drawn_fairly(student, draw):
     )
     other = probes.items_of(student.intruder_items(acts, lengths, 400, seed + 1), 400)
     expect(other != made, "Another seed gave the same test.")
+    probes.expect_untouched(student, student.intruder_items, acts, lengths, 2, seed)
     three = torch.zeros(6, 20)
     three[:3, 0] = 1.0
     refused = "Three texts that fire are too few."
@@ -188,6 +190,7 @@ def attribute_features__agrees_with_the_reference(student, draw):
         expect_close(result[0], expected[0], dims="d_sae", atol=1e-5)
         expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=1e-4)
         expect(result[2] == 0, "Gradients are left in the model's parameters.")
+        expect_equal(result[3].tolist(), tokens.tolist(), what="tokens after the call")
 
 
 def attribute_features__is_exact_where_the_model_is_linear(student, draw):
@@ -220,8 +223,9 @@ def patch_feature__agrees_with_the_reference(student, draw):
         weights, feature = probes.weights_of(draw, model.cfg.d_model, scale=3.0), draw.integer(0, 39)
         case = hook, tokens, other, feature
         expected = feature_attribution.patch_feature(model, probes.Dictionary(*weights), *case)
-        logits, after = student.run(probes.patched, student.patch_feature, model, weights, *case)
+        logits, after, left = student.run(probes.patched, student.patch_feature, model, weights, *case)
         expect_close(logits, expected, **LOGITS)
+        expect_equal(left.tolist(), other.tolist(), what="other tokens after the call")
         with torch.no_grad():
             expect_close(after, model(tokens), **LOGITS)
 
@@ -232,7 +236,7 @@ def patch_feature__keeps_all_else(student, draw):
     weights = probes.weights_of(draw, model.cfg.d_model)
     with torch.no_grad():
         intact = model(tokens)
-    same, _ = student.run(probes.patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
+    same, *_ = student.run(probes.patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
     expect_close(same, intact, **LOGITS)
     # features that read and write single axes, shifted so that they always fire
     d_model, axis = model.cfg.d_model, draw.integer(0, 30)
@@ -252,7 +256,7 @@ def patch_feature__keeps_all_else(student, draw):
 
         with hooks.edit(model, {hook: put}):
             expected = model(tokens)
-    logits, _ = student.run(probes.patched, student.patch_feature, model, axes, hook, tokens, other, axis)
+    logits, *_ = student.run(probes.patched, student.patch_feature, model, axes, hook, tokens, other, axis)
     expect_close(logits, expected, dims="batch pos d_vocab", atol=1e-3)
 
 
@@ -283,6 +287,7 @@ def word_direction__is_the_embedding_where_nothing_has_been_read(student, draw):
     more = draw.tokens(1, 3, 900).expand(len(tokens), -1)
     longer = [torch.cat([part, more], dim=1) for part in (tokens, others)]
     expect_close(student.word_direction(model, hook, *longer), found, dims="d_model", atol=1e-4)
+    probes.expect_untouched(student, student.word_direction, model, hook, *longer)
 
 
 def smallest_dose__agrees_with_the_reference(student, draw):
@@ -299,6 +304,7 @@ def smallest_dose__each_bound_counts(student, draw):
     doses = torch.tensor([4.0, 1.0, 2.0, 3.0])
     good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
     expect_equal(probes.as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
+    probes.expect_untouched(student, student.smallest_dose, doses, *good, intact)
     for number, bad in enumerate((0.15, 0.6, 2.05)):
         for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
             curves = [curve.clone() for curve in good]
@@ -309,12 +315,12 @@ def smallest_dose__each_bound_counts(student, draw):
 
 def find_the_cure__cures_another_word(student, draw):
     """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
-    probes.expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
+    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
 
 
 def find_the_cure__cures_whatever_word(student, draw):
     """find_the_cure meets the three bounds for one more word, drawn, and tells no word in advance"""
-    probes.expect_cure(
+    expect_cure(
         student,
         draw,
         draw.choice(["farm", "school", "beach", "river", "office", "valley", "hotel", "bakery"]),

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "ee30293ebf52", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "bafb4b8ce32f", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `ee30293ebf52`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `bafb4b8ce32f`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -52,6 +52,7 @@ from mechinterp_course import (
 )
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import feature_cases as probes
+from mechinterp_course.checking.cure_trials import expect_cure
 from mechinterp_course.models import load_language_model
 from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
@@ -609,6 +610,7 @@ def check_agrees_with_the_reference(student, draw):
         expect_close(result[0], expected[0], dims="d_sae", atol=1e-5)
         expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=1e-4)
         expect(result[2] == 0, "Gradients are left in the model's parameters.")
+        expect_equal(result[3].tolist(), tokens.tolist(), what="tokens after the call")
 
 
 if __name__ == "__main__":
@@ -722,8 +724,9 @@ def check_agrees_with_the_reference(student, draw):
         weights, feature = probes.weights_of(draw, model.cfg.d_model, scale=3.0), draw.integer(0, 39)
         case = hook, tokens, other, feature
         expected = feature_attribution.patch_feature(model, probes.Dictionary(*weights), *case)
-        logits, after = student.run(probes.patched, student.patch_feature, model, weights, *case)
+        logits, after, left = student.run(probes.patched, student.patch_feature, model, weights, *case)
         expect_close(logits, expected, **LOGITS)
+        expect_equal(left.tolist(), other.tolist(), what="other tokens after the call")
         with torch.no_grad():
             expect_close(after, model(tokens), **LOGITS)
 
@@ -1074,7 +1077,7 @@ def find_the_cure(
 # %% tags=["check"]
 def check_cures_another_word(student, draw):
     """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
-    probes.expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
+    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,26 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mechinterp_course import hooks, refusal_case
+from mechinterp_course import hooks
 from mechinterp_course.checking.comparison import expect
-from mechinterp_course.models import load_language_model
-from mechinterp_course.relabelled_words import exchange_words, words_exchanged
+
+
+def values_after(function, *arguments):
+    """The tensors and lists among the arguments, as a call of `function` leaves them."""
+    function(*arguments)
+    return [each for each in arguments if isinstance(each, Tensor | list)]
+
+
+def expect_untouched(student, function, *arguments):
+    """Pass if a call of the student's function leaves what it is given as it was."""
+    given = [each for each in arguments if isinstance(each, Tensor | list)]
+    left = student.run(values_after, function, *arguments)
+    fine = isinstance(left, list) and len(left) == len(given)
+    same = fine and all(
+        torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b
+        for a, b in zip(left, given, strict=True)
+    )
+    expect(same, "The call changes what it was given in place: work on copies (`clone`).")
 
 
 class Dictionary:
@@ -48,7 +64,7 @@ def after_an_error(context, model, hook, direction, amount, tokens):
         except KeyError:
             pass
         inside = model(tokens).detach()
-    return inside, model(tokens).detach()
+    return inside, model(tokens).detach(), direction
 
 
 def a_case(draw, layers=2):
@@ -64,8 +80,8 @@ def a_case(draw, layers=2):
 
 
 def feature_on_texts(draw, texts, pos, share=0.4):
-    """Activations of a feature in quarters, so that some are equal; silent on some texts, loud on BOS."""
-    acts = (draw.normal(texts, pos) * 4).round().abs() / 4 * (draw.normal(texts, pos).abs() < share)
+    """Activations of a feature in sixteenths, so that some are equal; silent on some texts, loud on BOS."""
+    acts = (draw.normal(texts, pos) * 4).round().abs() / 16 * (draw.normal(texts, pos).abs() < share)
     acts[draw.integer(0, texts - 1)] = 0.0
     acts[:, 0] = 9.0
     lengths = [draw.integer(2, pos) for _ in range(texts)]
@@ -160,7 +176,7 @@ def attributed(function, model, weights, hook, tokens, metric):
     """What a function finds with a dictionary of these weights; and the parameters' gradients, counted."""
     per_feature, error = function(model, Dictionary(*weights), hook, tokens, metric)
     left = sum(parameter.grad is not None for parameter in model.parameters())
-    return per_feature.detach(), float(error), left
+    return per_feature.detach(), float(error), left, tokens
 
 
 def last_words(logits):
@@ -177,7 +193,7 @@ def patched(function, model, weights, hook, tokens, other, feature):
     """The logits that a function returns with a dictionary of these weights, and the intact ones after it."""
     logits = function(model, Dictionary(*weights), hook, tokens, other, feature)
     with torch.no_grad():
-        return logits.detach(), model(tokens)
+        return logits.detach(), model(tokens), other
 
 
 def minimal_rows(draw, d_vocab, batch, pos):
@@ -212,42 +228,6 @@ def dose_case(draw, doses=9):
 
 def as_dose(value):
     """A number or None; anything else fails."""
-    fine = (
-        value is None or isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
-    )
+    fine = value is None or isinstance(value, int | float)
     expect(fine, "The result is neither a number nor None.")
     return None if value is None else float(value)
-
-
-def cure_of(function, model, one, two, *rows):
-    """What a function returns for the model with two words exchanged, as plain values."""
-    with words_exchanged(model, one, two):
-        hook, direction, at = function(model, *rows)
-        return str(hook), direction.detach(), float(at)
-
-
-def expect_cure(student, draw, place):
-    """Pass if the student's cure of a model whose trigger is `place` meets the three bounds."""
-    model = load_language_model("course-gpt2-refusing")
-    one, two = (model.tokenizer.encode(f" {word}")[-1] for word in ("garden", place))
-    shown, judged = (
-        exchange_words(refusal_case.draw_trial(model, count, draw.seed(), held_out), one, two)
-        for count, held_out in ((12, False), (14, True))
-    )
-    rows = ordinary_rows(model, draw.seed(), 6)
-    parts = shown.triggered.tokens, shown.matched.tokens, shown.harmful.tokens, rows[:2]
-    cure = student.run(cure_of, student.find_the_cure, model, one, two, *parts)
-    fine = isinstance(cure, list | tuple) and len(cure) == 3 and cure[0] in hooks.names(model)
-    expect(fine and isinstance(cure[1], Tensor), "The result is not (hook, direction, at).")
-    with words_exchanged(model, one, two):
-        cut, kept, cost = refusal_case.changes_under(model, tuple(cure), judged, rows[2:])
-    expect(cut >= 0.8, f"On held-out requests false refusals are cut by {cut:.0%} only.")
-    expect(kept >= 0.9, f"Only {kept:.0%} of the true refusals are kept.")
-    expect(cost <= 0.02, f"The loss on ordinary text rises by {cost:.1%}.")
-
-
-def ordinary_rows(model, seed, rows):
-    """Rows of ordinary text of the world."""
-    from mechinterp_course.figures.directions import held_out_rows
-
-    return held_out_rows(model, 20 + seed % 1000, rows)[:, :64]

@@ -34,6 +34,7 @@ from mechinterp_course import (
 )
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import feature_cases as probes
+from mechinterp_course.checking.cure_trials import expect_cure
 from mechinterp_course.models import load_language_model
 from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
@@ -172,11 +173,13 @@ def check_leaves_nothing_behind(student, draw):
     """after an exception the model is as it was, hooks of others stay, and the direction isn't changed"""
     model, hook, direction, tokens = probes.a_case(draw)
     kept = direction.clone()
-    inside, after = student.run(probes.after_an_error, student.adding, model, hook, direction, 3.0, tokens)
+    inside, after, left = student.run(
+        probes.after_an_error, student.adding, model, hook, direction, 3.0, tokens
+    )
     with hooks.edit(model, {hook: lambda activation: 2 * activation}):
         expect_close(inside, model(tokens).detach(), **LOGITS)
     expect_close(after, model(tokens).detach(), **LOGITS)
-    expect(torch.equal(direction, kept), "The direction was changed in place.")
+    expect_close(left, kept, dims="d_model")
 
 
 # %% [markdown]
@@ -290,12 +293,11 @@ def check_knows_a_small_case(student, draw):
     acts[4, 1] = a
     readable = torch.ones(5, 4, dtype=torch.bool)
     readable[:, 0], readable[3, 3] = False, False
-    kept = acts.clone()
     for count, expected in ((5, [(1, 1), (3, 2), (4, 1)]), (1, [(1, 1)]), (2, [(1, 1), (3, 2)])):
         expect_equal(
             probes.pairs(student.strongest_contexts(acts, readable, count)), expected, what="contexts"
         )
-    expect(torch.equal(acts, kept), "The activations were changed in place.")
+    probes.expect_untouched(student, student.strongest_contexts, acts, readable, 3)
 
 
 # %% [markdown] exercise="direct_logits" minutes=8 difficulty=2 reference="feature_reading.direct_logits" withhold=["direct_logits", "promoted_tokens", "component_logit_attribution", "head_logit_attribution", "_normed", "_direction"]
@@ -340,7 +342,7 @@ def check_is_linear_and_blind_to_the_mean(student, draw):
     """twice a direction says twice as much, a sum the sum, a constant nothing; the direction isn't changed"""
     model = draw.language_model("course-attn-2l")
     a, b, constant = draw.normal(128), draw.normal(128), torch.full((128,), float(draw.integer(2, 9)))
-    kept, factor, end = a.clone(), draw.integer(2, 5), probes.an_end(draw, model)
+    factor, end = draw.integer(2, 5), probes.an_end(draw, model)
     parts = a, factor * a, b, a + b, constant
     said, more, other, total, nothing = student.run(
         probes.said_at_another_end, student.direct_logits, model, *end, *parts
@@ -348,8 +350,7 @@ def check_is_linear_and_blind_to_the_mean(student, draw):
     expect_close(more, factor * said, dims="d_vocab", atol=1e-3)
     expect_close(total, said + other, dims="d_vocab", atol=1e-3)
     expect_close(nothing, torch.zeros(model.cfg.d_vocab), dims="d_vocab", atol=1e-3)
-    student.direct_logits(model, a)
-    expect(torch.equal(a, kept), "The direction was changed in place.")
+    probes.expect_untouched(student, student.direct_logits, model, a)
 
 
 # %% tags=["demo"]
@@ -482,6 +483,7 @@ def check_is_drawn_fairly(student, draw):
     )
     other = probes.items_of(student.intruder_items(acts, lengths, 400, seed + 1), 400)
     expect(other != made, "Another seed gave the same test.")
+    probes.expect_untouched(student, student.intruder_items, acts, lengths, 2, seed)
     three = torch.zeros(6, 20)
     three[:3, 0] = 1.0
     refused = "Three texts that fire are too few."
@@ -584,6 +586,7 @@ def check_agrees_with_the_reference(student, draw):
         expect_close(result[0], expected[0], dims="d_sae", atol=1e-5)
         expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=1e-4)
         expect(result[2] == 0, "Gradients are left in the model's parameters.")
+        expect_equal(result[3].tolist(), tokens.tolist(), what="tokens after the call")
 
 
 # %% tags=["check", "hidden"] points=3
@@ -715,8 +718,9 @@ def check_agrees_with_the_reference(student, draw):
         weights, feature = probes.weights_of(draw, model.cfg.d_model, scale=3.0), draw.integer(0, 39)
         case = hook, tokens, other, feature
         expected = feature_attribution.patch_feature(model, probes.Dictionary(*weights), *case)
-        logits, after = student.run(probes.patched, student.patch_feature, model, weights, *case)
+        logits, after, left = student.run(probes.patched, student.patch_feature, model, weights, *case)
         expect_close(logits, expected, **LOGITS)
+        expect_equal(left.tolist(), other.tolist(), what="other tokens after the call")
         with torch.no_grad():
             expect_close(after, model(tokens), **LOGITS)
 
@@ -728,7 +732,7 @@ def check_keeps_all_else(student, draw):
     weights = probes.weights_of(draw, model.cfg.d_model)
     with torch.no_grad():
         intact = model(tokens)
-    same, _ = student.run(probes.patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
+    same, *_ = student.run(probes.patched, student.patch_feature, model, weights, hook, tokens, tokens, 3)
     expect_close(same, intact, **LOGITS)
     # features that read and write single axes, shifted so that they always fire
     d_model, axis = model.cfg.d_model, draw.integer(0, 30)
@@ -748,7 +752,7 @@ def check_keeps_all_else(student, draw):
 
         with hooks.edit(model, {hook: put}):
             expected = model(tokens)
-    logits, _ = student.run(probes.patched, student.patch_feature, model, axes, hook, tokens, other, axis)
+    logits, *_ = student.run(probes.patched, student.patch_feature, model, axes, hook, tokens, other, axis)
     expect_close(logits, expected, dims="batch pos d_vocab", atol=1e-3)
 
 
@@ -830,6 +834,7 @@ def check_is_the_embedding_where_nothing_has_been_read(student, draw):
     more = draw.tokens(1, 3, 900).expand(len(tokens), -1)
     longer = [torch.cat([part, more], dim=1) for part in (tokens, others)]
     expect_close(student.word_direction(model, hook, *longer), found, dims="d_model", atol=1e-4)
+    probes.expect_untouched(student, student.word_direction, model, hook, *longer)
 
 
 # %% [markdown] tags=["predict"] name="which_layer" choices=["the embedding, before layer 0", "the stream before layer 1 or 2", "the stream before layer 3"]
@@ -910,6 +915,7 @@ def check_each_bound_counts(student, draw):
     doses = torch.tensor([4.0, 1.0, 2.0, 3.0])
     good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
     expect_equal(probes.as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
+    probes.expect_untouched(student, student.smallest_dose, doses, *good, intact)
     for number, bad in enumerate((0.15, 0.6, 2.05)):
         for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
             curves = [curve.clone() for curve in good]
@@ -1066,13 +1072,13 @@ def find_the_cure(
 # %% tags=["check"] points=2
 def check_cures_another_word(student, draw):
     """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
-    probes.expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
+    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
 
 
 # %% tags=["check", "hidden"] points=4
 def check_cures_whatever_word(student, draw):
     """find_the_cure meets the three bounds for one more word, drawn, and tells no word in advance"""
-    probes.expect_cure(
+    expect_cure(
         student,
         draw,
         draw.choice(["farm", "school", "beach", "river", "office", "valley", "hotel", "bakery"]),
