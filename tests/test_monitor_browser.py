@@ -89,7 +89,7 @@ def page(chromium, watcher, tmp_path):
     monitor.close()
 
 
-def wait(until, seconds=20):
+def wait(until, seconds=60):
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, "what was waited for did not come"
