@@ -88,7 +88,7 @@ def phase_diagram(
     probability: Sequence[float],
     importance: Sequence[float],
     seeds: Sequence[int] = (0, 1, 2),
-    steps: int = 800,
+    steps: int = 500,
 ) -> PhaseDiagram:
     """Return the phases of a grid of models, all trained in one batch; of several seeds the best counts."""
     rows, columns = torch.tensor(importance), torch.tensor(probability)
