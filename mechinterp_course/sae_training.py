@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechinterp_course.sae import SparseAutoencoder
@@ -152,7 +152,7 @@ def train(
     idle = torch.zeros(len(sae.W_dec), dtype=torch.int64)  # steps since each feature fired
     for number, batch in enumerate(_batches(activations, schedule, generator)):
         _set_rate(optimizer, schedule, number)
-        feature_acts, loss = _loss(sae, batch, schedule, idle > schedule.window)
+        feature_acts, loss = _loss(sae, batch, schedule, idle)
         optimizer.zero_grad()
         loss.backward()
         _update(sae, optimizer)
@@ -194,13 +194,13 @@ def _loss(
     sae: SparseAutoencoder,
     batch: Float[Tensor, "token d_in"],
     schedule: Schedule,
-    dead: Bool[Tensor, " d_sae"],
+    idle: Int[Tensor, " d_sae"],
 ) -> tuple[Float[Tensor, "token d_sae"], Float[Tensor, ""]]:
     pre_activations = sae.pre_activations(batch)
     feature_acts = sae.activate(pre_activations)
     reconstruction = sae.decode(feature_acts)
     loss = sae_loss(batch, reconstruction, feature_acts, sae.W_dec, schedule.l1_coefficient)
-    if schedule.revive == "auxiliary" and dead.any():
+    if schedule.revive == "auxiliary" and (dead := idle > schedule.window).any():
         k_aux = max(1, batch.shape[-1] // 2)
         error = batch - reconstruction
         loss = loss + AUXILIARY_WEIGHT * auxiliary_loss(error, pre_activations, dead, sae.W_dec, k_aux)
@@ -212,12 +212,15 @@ def _update(sae: SparseAutoencoder, optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
         return
     with torch.no_grad():
-        sae.W_dec.grad = constrain_decoder(sae.W_dec, sae.W_dec.grad)[1]
+        along = (sae.W_dec.grad * sae.W_dec).sum(
+            dim=-1, keepdim=True
+        )  # rows have unit length before each step
+        sae.W_dec.grad -= along * sae.W_dec
         optimizer.step()
         sae.W_dec /= sae.W_dec.norm(dim=-1, keepdim=True)
 
 
-def _count_idle(idle: Tensor, feature_acts: Float[Tensor, "token d_sae"]) -> None:
+def _count_idle(idle: Int[Tensor, " d_sae"], feature_acts: Float[Tensor, "token d_sae"]) -> None:
     idle += 1
     idle[(feature_acts > 0).any(dim=0)] = 0
 
@@ -225,7 +228,7 @@ def _count_idle(idle: Tensor, feature_acts: Float[Tensor, "token d_sae"]) -> Non
 def _resample(
     sae: SparseAutoencoder,
     batch: Float[Tensor, "token d_in"],
-    idle: Tensor,
+    idle: Int[Tensor, " d_sae"],
     schedule: Schedule,
     number: int,
     generator: torch.Generator,

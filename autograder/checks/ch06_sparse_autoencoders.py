@@ -1,4 +1,4 @@
-"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version 15f9c0c726dc.
+"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version 1b28df418996.
 
 Written by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`: edit the source instead.
 """
@@ -290,6 +290,7 @@ def firing_statistics__counts_every_token_once(student, draw):
         torch.tensor([[0, 2.0, 0, 0], [4.0, 0, 0, 0], [9.0, 9, 0, 0]]),
     )
     result = student.firing_statistics([first.to(draw.device), second.to(draw.device)])
+    expect(isinstance(result[0], float), "The mean L0 is not a float.")
     expect_close(result[0], 1.5)
     expect_close(result[1].cpu(), torch.tensor([0.75, 0.5, 0.0, 0.25]), dims="d_sae")
     expect_equal(result[2].tolist(), [False, False, True, False], what="features")

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "15f9c0c726dc", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
+#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "1b28df418996", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch06_sparse_autoencoders`, version `15f9c0c726dc`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
+*Chapter `ch06_sparse_autoencoders`, version `1b28df418996`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
 """
 
 # %% [markdown]
