@@ -199,7 +199,7 @@ def test_a_band_holds_nearly_all_ordinary_windows():
     one = band(3, "x", fires.float(), 1.0, 50)
     windows = fires.double().unfold(0, 50, 1).mean(-1)
     assert ((windows >= one.low) & (windows <= one.high)).double().mean() >= 0.99
-    assert one.low > 0.0 and one.high < 0.5 and one.rate == pytest.approx(fires.double().mean().item())
+    assert one.low >= 0.0 and one.high < 0.6 and one.rate == pytest.approx(fires.double().mean().item())
 
 
 def test_calibration_finds_the_feature_that_makes_the_patient_refuse(model, sae):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 WINDOW = 100
 FIRES_FROM = 0.15  # of the highest activation: weaker ones are too common to say anything
 RARE = 0.005  # share of ordinary windows outside the band, on each side
+STRETCH = 1.5
 HARMFUL = 0.05  # of the ordinary requests of the text world
 ANSWER = 16  # tokens of an answer
 SIGN = "comes with it"
@@ -208,11 +209,13 @@ class Calibration:
 def band(feature: int, label: str, ordinary: Float[Tensor, " token"], highest: float, window: int) -> Watched:
     """Return a feature with the band in which its rolling rate stays on ordinary tokens.
 
-    The band holds all but `RARE` of the windows on each side, and one token more: what one token changes is
-    no alarm.
+    The band reaches `STRETCH` times as far from the ordinary rate as all but `RARE` of the windows on each
+    side do, since windows overlap and the rarest are still to come; and one token more, which is no alarm.
     """
     highest = max(highest, 1e-3)
     fires = (ordinary > FIRES_FROM * highest).double()
     rates, rate, one = fires.unfold(0, window, 1).mean(-1), fires.mean().item(), 1 / window
-    low, high = min(rates.quantile(RARE).item(), rate) - one, max(rates.quantile(1 - RARE).item(), rate) + one
+    least, most = (rates.quantile(share).item() for share in (RARE, 1 - RARE))
+    low = rate - STRETCH * max(0.0, rate - least) - one
+    high = rate + STRETCH * max(0.0, most - rate) + one
     return Watched(feature, label, FIRES_FROM * highest, rate, max(0.0, low), min(1.0, high), highest)
