@@ -1,4 +1,4 @@
-"""Checks of solutions/ch07_features_and_steering/chapter.py, version bafb4b8ce32f.
+"""Checks of solutions/ch07_features_and_steering/chapter.py, version 7d996c497899.
 
 Written by `python -m mechinterp_course.authoring ch07_features_and_steering`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "bafb4b8ce32f", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "7d996c497899", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `bafb4b8ce32f`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `7d996c497899`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -223,6 +223,20 @@ a harmful request begins, minus that of a benign one ([Arditi et al. 2024](https
 the other requests, at the end of the last layer, and subtracted in growing amounts.
 """
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    def where_it_answers(model, prompts, hook):
+        """The activation at each prompt's last token."""
+        with torch.no_grad(), hooks.cache(model, [hook]) as activations:
+            model(prompts.tokens)
+        return activations[hook][torch.arange(len(prompts.last)), prompts.last]
+
+
+    END = "blocks.3.hook_resid_post"
+    refusal = steering.difference_of_means(
+        where_it_answers(patient, fit.harmful, END), where_it_answers(patient, fit.matched, END)
+    )
+
 # %% [markdown]
 r"""
 As more and more of the refusal direction is taken away, the false refusals will go at some amount. What will the true ones
@@ -248,17 +262,6 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if refusal_direction.answered():
-        def where_it_answers(model, prompts, hook):
-            """The activation at each prompt's last token."""
-            with torch.no_grad(), hooks.cache(model, [hook]) as activations:
-                model(prompts.tokens)
-            return activations[hook][torch.arange(len(prompts.last)), prompts.last]
-
-
-        END = "blocks.3.hook_resid_post"
-        refusal = steering.difference_of_means(
-            where_it_answers(patient, fit.harmful, END), where_it_answers(patient, fit.matched, END)
-        )
         few = draw_trial(patient, 40, seed=2, held_out=True)
         amounts, curves = [0.0, 4.0, 8.0, 10.0, 12.0, 16.0, 24.0], {"false refusals": [], "true refusals": []}
         for amount in amounts:

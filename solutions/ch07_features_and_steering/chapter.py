@@ -187,10 +187,6 @@ r"""Steer with it. The direction that everybody would try first is that of *refu
 a harmful request begins, minus that of a benign one ([Arditi et al. 2024](https://arxiv.org/abs/2406.11717)). It is fitted on
 the other requests, at the end of the last layer, and subtracted in growing amounts."""
 
-# %% [markdown] tags=["predict"] name="refusal_direction" choices=["false refusals only", "both fall together", "true refusals first"]
-r"""As more and more of the refusal direction is taken away, the false refusals will go at some amount. What will the true ones
-do?"""
-
 
 # %% tags=["demo"]
 def where_it_answers(model, prompts, hook):
@@ -204,6 +200,12 @@ END = "blocks.3.hook_resid_post"
 refusal = steering.difference_of_means(
     where_it_answers(patient, fit.harmful, END), where_it_answers(patient, fit.matched, END)
 )
+
+# %% [markdown] tags=["predict"] name="refusal_direction" choices=["false refusals only", "both fall together", "true refusals first"]
+r"""As more and more of the refusal direction is taken away, the false refusals will go at some amount. What will the true ones
+do?"""
+
+# %% tags=["demo"]
 few = draw_trial(patient, 40, seed=2, held_out=True)
 amounts, curves = [0.0, 4.0, 8.0, 10.0, 12.0, 16.0, 24.0], {"false refusals": [], "true refusals": []}
 for amount in amounts:
