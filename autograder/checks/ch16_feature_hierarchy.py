@@ -1,4 +1,4 @@
-"""Checks of solutions/ch16_feature_hierarchy/chapter.py, version 01015c3e8344.
+"""Checks of solutions/ch16_feature_hierarchy/chapter.py, version f4f8a120c4a3.
 
 Written by `python -m mechinterp_course.authoring ch16_feature_hierarchy`: edit the source instead.
 """
@@ -49,7 +49,7 @@ def effective_receptive_field__known_cases(student, draw):
     expect_equal(student.effective_receptive_field(opposite, row, column), 2 * away + 1)
 
 
-def effective_receptive_field__edges(student, draw):
+def effective_receptive_field__units_beside_the_border(student, draw):
     """near an edge nothing is added from the other side, a long picture may need a square larger than its short side, a gradient of zero raises ValueError, and the gradient stays as it was"""
     gradient = draw.normal(2, 3, 14, 11)
     for row, column in ((0, 0), (13, draw.integer(0, 10)), (draw.integer(1, 3), 10)):

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "01015c3e8344", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
+#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "f4f8a120c4a3", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch16_feature_hierarchy`, version `01015c3e8344`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
+*Chapter `ch16_feature_hierarchy`, version `f4f8a120c4a3`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
 """
 
 # %% [markdown]

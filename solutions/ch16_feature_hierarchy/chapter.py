@@ -171,7 +171,7 @@ def check_known_cases(student, draw):
 
 
 # %% tags=["check", "hidden"] points=1
-def check_edges(student, draw):
+def check_units_beside_the_border(student, draw):
     """near an edge nothing is added from the other side, a long picture may need a square larger than its short side, a gradient of zero raises ValueError, and the gradient stays as it was"""
     gradient = draw.normal(2, 3, 14, 11)
     for row, column in ((0, 0), (13, draw.integer(0, 10)), (draw.integer(1, 3), 10)):
