@@ -1,12 +1,13 @@
 """sae-lens' own trainer on activations in memory: small runs of any of its architectures, in a line."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import torch
 from jaxtyping import Float
@@ -96,6 +97,10 @@ def for_inference(sae: "TrainingSAE") -> "SAE":
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Silence sae-lens' progress bars, which it can't be told to leave out."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
+    """Leave out sae-lens' progress bars, which it has no option for; in a notebook they are widgets."""
+    from sae_lens.training import activation_scaler, sae_trainer
+    from tqdm import tqdm
+
+    without = partial(tqdm, disable=True)
+    with patch.object(sae_trainer, "tqdm", without), patch.object(activation_scaler, "tqdm", without):
         yield

@@ -15,6 +15,7 @@ from mechinterp_course import sae_formats
 from mechinterp_course.errors import CourseError
 from mechinterp_course.models import load_language_model, load_sae
 from mechinterp_course.sae import SparseAutoencoder
+from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
 from mechinterp_course.sae_training import (
     Schedule,
     auxiliary_loss,
@@ -249,3 +250,14 @@ def test_training_keeps_decoder_rows_at_unit_norm_and_depends_on_its_seed_alone(
 def test_an_autoencoder_of_no_known_kind_is_refused(wrong):
     with pytest.raises(ValueError, match=r"not one of|needs a k|takes no k"):
         SparseAutoencoder(4, 8, **wrong)
+
+
+def test_sae_lens_progress_bars_are_left_out(monkeypatch):
+    """In a notebook they are widgets, whose scripts a page would load from elsewhere."""
+    from sae_lens.training import activation_scaler, sae_trainer
+
+    for module in (activation_scaler, sae_trainer):
+        monkeypatch.setattr(module, "tqdm", lambda *args, **kwargs: pytest.fail("a bar"))
+    activations = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    sae = train_with_sae_lens(activations, "topk", 12, Run(steps=3, batch=32), k=2)
+    assert sae.encode(activations).shape == (300, 12)
