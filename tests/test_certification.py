@@ -14,7 +14,14 @@ from autograder.certification.certify import certify, check_certificates
 from autograder.certification.journal import Journal
 from autograder.certification.mutants import mutants
 from autograder.certification.operators import OPERATORS
-from autograder.certification.sections import SECTIONS, Effort, Measurement, reachable
+from autograder.certification.sections import (
+    RESTS_ON,
+    SECTIONS,
+    Effort,
+    Measurement,
+    chosen_mutants,
+    reachable,
+)
 from autograder.certification.subject import Checks, find_subjects
 from autograder.certification.tolerances import Comparison, compared, derivation, margin
 from autograder.certification.trials import comparable
@@ -76,6 +83,20 @@ SOUND = """expect_close(student.{name}(pattern, length), expected, dims="head")
 BLIND_TO_SIGN = SOUND.replace(
     "student.{name}(pattern, length), expected", "student.{name}(pattern, length).abs(), expected"
 )
+ANY_SCALE = """found = student.{name}(pattern, length)
+        expect_close(found / found.norm(), expected / expected.norm(), dims="head")
+        after = student.run(after_call, student.{name}, pattern, length)
+        expect_close(after, pattern, dims="batch head query key")"""
+TRIAL = """
+from mechinterp_course import heads
+from mechinterp_course.checking import expect_close
+
+
+def any_scale__trial(student, draw):
+    for pattern, length in draw.repeat_patterns(count=1):
+        found, expected = student.any_scale(pattern, length), heads.duplicate_token_score(pattern, length)
+        expect_close(found / found.norm(), expected / expected.norm(), dims="head")
+"""
 FLAKY = SOUND + '\n        expect(draw.integer(0, 4) > 0, "An unlucky draw.")'
 PROOFS = {
     "mistakes": '''
@@ -118,7 +139,12 @@ def write(root: Path, exercises: dict[str, tuple[str, list[str]]]) -> Path:
 
 
 WITHHELD = ["duplicate_token_score"]
-THREE = {"sound": (SOUND, WITHHELD), "blind": (BLIND_TO_SIGN, WITHHELD), "open_door": (SOUND, ["open_door"])}
+FOUR = {
+    "sound": (SOUND, WITHHELD),
+    "blind": (BLIND_TO_SIGN, WITHHELD),
+    "open_door": (SOUND, ["open_door"]),
+    "any_scale": (ANY_SCALE, WITHHELD),
+}
 DOUBLE = """
 
 def double(pattern, length):
@@ -128,7 +154,8 @@ def double(pattern, length):
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory):
-    root = write(tmp_path_factory.mktemp("course"), THREE)
+    root = write(tmp_path_factory.mktemp("course"), FOUR)
+    (root / "solutions" / SLUG / "domain.py").write_text(TRIAL, encoding="utf-8")
 
     def with_a_double(folder, withheld):
         write_library(folder, withheld)
@@ -407,6 +434,36 @@ def test_a_hole_in_a_check_is_reported_as_a_survivor(certified):
     assert found["blind"].score < 1
 
 
+def test_where_many_answers_are_right_a_survivor_undergoes_trials(certified):
+    """A sum in the place of the mean is a multiple of the solution, not equal to it, and right here."""
+    _, found = certified
+    assert found["any_scale"].holes == ()
+    assert any("mean(dim=(0, 2)) → " in told and "sum(" in told for told in found["any_scale"].equivalent)
+    assert not any("sum(" in told for told in found["sound"].equivalent)
+
+
+def test_a_short_solution_gets_mutants_of_variants_that_pass_in_a_room(course, monkeypatch):
+    m = measurement(course, "sound")
+    assert not m.solution_is_short
+    assert m.key("mutants") == keys.combined(m.parts, RESTS_ON["mutants"])
+    monkeypatch.setattr("autograder.certification.sections.LEAST", 33)
+    short = measurement(course, "sound")
+    assert short.solution_is_short
+    assert short.key("mutants") != m.key("mutants") and short.key("seeds") == m.key("seeds")
+    short.bench = lambda: Passing()
+    chosen = chosen_mutants(short, 40)
+    assert len(chosen) == len({each.name for each in chosen}) == 33
+    assert sum(each.name.startswith("by_index.") for each in chosen) > 0
+    assert all("def sound(" in each.source and "import torch" in each.source for each in chosen[-1:])
+
+
+class Passing:
+    """A bench on which every answer passes."""
+
+    def try_source(self, source, seed):
+        return []
+
+
 def test_a_library_function_that_returns_the_answer_is_caught(certified):
     _, found = certified
     assert found["open_door"].giveaways == ("heads.double(0, 1)",)
@@ -415,7 +472,7 @@ def test_a_library_function_that_returns_the_answer_is_caught(certified):
 
 def test_certificates_lie_beside_the_solutions_and_make_a_page_of_the_book(certified):
     root, _ = certified
-    assert set(read_certificate(root / "solutions" / SLUG)) == set(THREE)
+    assert set(read_certificate(root / "solutions" / SLUG)) == set(FOUR)
     refresh(root)
     page = (root / "book" / "certificate.md").read_text(encoding="utf-8")
     assert "| `sound` | 0 of 2 | 0 of 3 |" in page
@@ -427,7 +484,7 @@ def test_checking_tries_a_sample_finds_what_changed_and_sees_through_an_edited_c
     root, _ = certified
     path = root / "solutions" / SLUG / FILE
     data = json.loads(path.read_text())
-    for name in THREE:  # as if certified with full effort
+    for name in FOUR:  # as if certified with full effort
         for section in data["exercises"][name]["sections"].values():
             section["effort"] = asdict(Effort())
     data["exercises"]["blind"]["summary"]["holes"] = []
@@ -436,7 +493,7 @@ def test_checking_tries_a_sample_finds_what_changed_and_sees_through_an_edited_c
     assert stale(root) == ["book/certificate.md"]
     variants = path.with_name("variants.py")
     variants.write_text(variants.read_text().replace("def blind__by_index", "def blind__indexed"))
-    found = {each.exercise: each for each in check_certificates(root, THREE, root / "out", seed=5)}
+    found = {each.exercise: each for each in check_certificates(root, FOUR, root / "out", seed=5)}
     assert found["sound"].problems == found["sound"].stale == ()
     assert len(found["sound"].tried) == 5
     assert found["blind"].stale == ("right",)

@@ -17,12 +17,13 @@ from autograder.certification.certificate import (
 )
 from autograder.certification.journal import Journal
 from autograder.certification.keys import library_names, parts
-from autograder.certification.mutants import LEAST, MOST, mutants
+from autograder.certification.mutants import LEAST, MOST
 from autograder.certification.sections import (
     RESTS_ON,
     SECTIONS,
     Effort,
     Measurement,
+    chosen_mutants,
     right_answer_fails,
     seed_fails,
     try_mutant,
@@ -206,7 +207,7 @@ def _sample(m: Measurement, sections: dict[str, dict], random: Random, problems:
     """Try a few answers again, and return which; add to `problems` what is not as the certificate says."""
     subject = m.subject
     known = {each["name"]: each["status"] for each in sections["mutants"]["facts"]}
-    made = {each.name: each for each in mutants(subject.solution, subject.name, MOST)}
+    made = {each.name: each for each in chosen_mutants(m, MOST)}
     chosen = random.sample(sorted(known), min(SAMPLED_MUTANTS, len(known)))
     for name in chosen:
         m.tell(f"mutant {name} again")

@@ -1,4 +1,4 @@
-"""Whether a mutant that no check rejects is the solution after all: equal to it on 1,000 draws.
+"""Whether a mutant that no check rejects is right after all: equal to the solution on 1,000 draws.
 
 Arguments are drawn by the exercise's function in the chapter's `domain.py`, over all that the statement
 allows (other sizes, dtypes, thresholds and models than the checks draw); without one, they are those that the
@@ -17,22 +17,25 @@ from mechinterp_course.checking.draw import check_seed, seeded_generators
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.observation import copied
 from mechinterp_course.checking.recognition import alike
-from mechinterp_course.checking.verdict import StudentFault, one_line
+from mechinterp_course.checking.verdict import StudentFault, evaluate, one_line
 
 DRAWS, BLOCK = 1000, 100  # draws of one block share their models
+TRIALS = 50  # of a task with many right answers: a trial may be a training
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """How many draws agreed; `difference` says where the first one did not, None if all did."""
+    """How many draws (or trials) agreed; `difference` says where the first did not, None if all did."""
 
     draws: int
     difference: str | None
 
 
 def equivalence(bench: Bench, source: str, seed: int, draws: int = DRAWS) -> Equivalence:
-    """Compare a mutant with the solution, call by call, until they differ."""
+    """Compare a mutant with the solution, call by call or trial by trial, until they differ."""
     subject, done = bench.subject, 0
+    if trial := subject.trial():
+        return _tried(bench, trial, source, seed, min(draws, TRIALS))
     solution = LocalStudent(subject.solved())
     with bench.student(source) as mutant:
         for block in range(0, draws, BLOCK):
@@ -47,6 +50,28 @@ def equivalence(bench: Bench, source: str, seed: int, draws: int = DRAWS) -> Equ
                     return Equivalence(done, difference)
                 done += 1
     return Equivalence(done, None)
+
+
+def _tried(bench: Bench, trial: Callable, source: str, seed: int, count: int) -> Equivalence:
+    """Let a mutant undergo trials until it fails one that the solution passes."""
+    with bench.student(source) as mutant:
+        for number in range(count):
+            start = check_seed(seed, f"trial {number}")
+
+            def begun(student: Student, draw: KeptModels, start: int = start) -> None:
+                student.begin(start)
+                trial(student, draw)
+
+            outcome = evaluate(begun, mutant, KeptModels(start, {}))
+            if outcome.verdict != "passed" and _passes(bench.subject, trial, start):
+                return Equivalence(number, f"in a trial: {outcome.diagnosis.message[:100]}")
+    return Equivalence(count, None)
+
+
+def _passes(subject: Subject, trial: Callable, seed: int) -> bool:
+    """Return whether the solution passes a trial."""
+    with seeded_generators(seed):
+        return evaluate(trial, LocalStudent(subject.solved()), KeptModels(seed, {})).verdict == "passed"
 
 
 def arguments_of(subject: Subject, checks: Checks, seed: int) -> Iterator[tuple]:

@@ -6,14 +6,15 @@ have not changed need not be measured again. Every unit of work goes through the
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from autograder.certification.equivalence import DRAWS, equivalence
 from autograder.certification.giveaways import ORDERS, giveaways
 from autograder.certification.journal import Journal
 from autograder.certification.keys import combined, library_names
-from autograder.certification.mutants import MOST, Mutant, mutants
+from autograder.certification.mutants import LEAST, MOST, Mutant, mutants
 from autograder.certification.subject import Checks, Subject
 from autograder.certification.tolerances import MARGIN, Comparison, widest
 from autograder.certification.trials import Run, threads, try_here
@@ -74,7 +75,13 @@ class Measurement:
 
     def key(self, section: str) -> str:
         """Return the hash of all that a section depends on."""
-        return combined(self.parts, RESTS_ON[section])
+        variants = ("variants",) if section == "mutants" and self.solution_is_short else ()
+        return combined(self.parts, {*RESTS_ON[section], *variants})
+
+    @cached_property
+    def solution_is_short(self) -> bool:
+        """Whether the solution has so few mutants that those of the variants are tried as well."""
+        return len(mutants(self.subject.solution, self.subject.name, LEAST)) < LEAST
 
     def unit(self, section: str, name: str, measure: Callable[[], object]) -> object:
         """Return the facts of one unit of work, measured now or before."""
@@ -189,8 +196,22 @@ def tried_mutants(m: Measurement) -> list[dict]:
             f"mutant {mutant.name}, {m.effort.draws} draws",
             lambda each=mutant: try_mutant(m, each),
         )
-        for mutant in mutants(m.subject.solution, m.subject.name, m.effort.most)
+        for mutant in chosen_mutants(m, m.effort.most)
     ]
+
+
+def chosen_mutants(m: Measurement, most: int) -> list[Mutant]:
+    """Return at most `most` mutants of the solution, and if these are too few, some of the variants.
+
+    A variant counts only if it passes in a room: some of them call what is withheld there.
+    """
+    found = mutants(m.subject.solution, m.subject.name, most)
+    for variant, source in m.subject.variant_cells().items() if m.solution_is_short else ():
+        missing = LEAST - len(found)
+        if missing > 0 and all(run.verdict == "passed" for run in m.bench().try_source(source, m.seed)):
+            more = mutants(source, m.subject.name, missing)
+            found += [replace(each, name=f"{variant}.{each.name}") for each in more]
+    return found
 
 
 def try_mutant(m: Measurement, mutant: Mutant) -> dict:

@@ -1,5 +1,6 @@
 """An exercise with all that is certified about it, read from a chapter's folder in `solutions/`."""
 
+import ast
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -99,9 +100,26 @@ class Subject:
             if name.partition("__")[0] == self.name and "__" in name and callable(value)
         }
 
+    def variant_cells(self) -> dict[str, str]:
+        """Return each variant that is a function as a cell that answers the exercise, with what it needs."""
+        path = self.folder / "variants.py"
+        tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+        of_all = [node for node in tree.body if getattr(node, "name", "_").startswith("_")]
+        cells = {}
+        for node in tree.body:
+            exercise, _, variant = getattr(node, "name", "").partition("__")
+            if isinstance(node, ast.FunctionDef) and exercise == self.name and variant:
+                node.name = self.name
+                cells[variant] = ast.unparse(ast.Module([*of_all, node], []))
+        return cells
+
     def domain(self) -> Callable | None:
         """Return what draws arguments over all that the statement allows, if domain.py has it."""
         return _names_in(self.folder / "domain.py").get(self.name)
+
+    def trial(self) -> Callable | None:
+        """Return `<exercise>__trial(student, draw)` of domain.py: whether an answer is right, if many are."""
+        return _names_in(self.folder / "domain.py").get(f"{self.name}__trial")
 
 
 @dataclass(frozen=True)

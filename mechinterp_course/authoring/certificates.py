@@ -27,7 +27,8 @@ check that a wrong answer passes, or that a right one fails, is a defect of the 
 - **Right answers rejected**: of the library's answer, the solution and the variants.
 - **Mutants killed**: rejected by some check, of all; in brackets the share of those that are not the
   solution in other words. A mutant that survives is compared with the solution on 1,000 draws over all that
-  the statement allows. If they agree on every one, it *is* the solution in other words, and is listed
+  the statement allows (where a task has many right answers, it undergoes 50 further trials, wider than the
+  checks). If they agree on every one, it *is* the solution in other words, or right as well, and is listed
   below; if not, a check is missing.
 - **Nearest wrong answer**: by how many times its tolerance a numeric comparison rejects the closest of all
   mistakes and mutants. It has to be 10 or more.
