@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
+
 from autograder.cells import Cell
 from autograder.channel import ChannelClosed, DeadlinePassed, FrameTooLarge
 from autograder.codec import NotAValue, decode, encode, type_name
@@ -214,7 +216,10 @@ class Student:
         return value
 
     def refer(self, value: Any) -> dict:
-        """Describe an argument that isn't copied: an answer, a reference, a model, a function known there."""
+        """Describe an argument that isn't copied: an answer, a reference, a model, a function known there.
+
+        A generator arrives as it was when it was seeded; what the student draws doesn't move it here.
+        """
         if isinstance(value, Answer):
             return {"k": "answer", "name": value.name}
         if isinstance(value, Remote):
@@ -225,6 +230,8 @@ class Student:
             return {"k": "given", "name": value.__name__}
         if hasattr(value, "course_spec"):
             return {"k": "model", "spec": asdict(value.course_spec)}
+        if isinstance(value, torch.Generator):
+            return {"k": "generator", "seed": value.initial_seed()}
         raise TypeError(f"a check can't pass a {type(value).__name__} to a student")
 
     def close(self) -> None:

@@ -170,6 +170,8 @@ class Workroom:
                 return _library(data["name"])
             case "model":
                 return self._model(data)
+            case "generator":
+                return torch.Generator(self.device).manual_seed(data["seed"])
         raise NotAValue(f"unknown kind {data['k']}")
 
     def _model(self, data: dict) -> Any:

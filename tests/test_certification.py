@@ -371,6 +371,19 @@ def test_the_hashes_notice_each_kind_of_change_and_no_other(course, edit):
     assert {part for part in before if before[part] != after[part]} == expected
 
 
+def test_of_given_cells_only_what_an_exercise_uses_counts(course):
+    before = measurement(course, "sound").parts
+    path = course / "solutions" / SLUG / "chapter.py"
+    other = 'from torch import nn, Tensor\n\n\ndef unused():\n    """Nobody calls it."""\n    return nn\n\n'
+    text = path.read_text().replace("from torch import Tensor\n", other)
+    path.write_text(text)
+    assert measurement(course, "sound").parts == before
+    path.write_text(text.replace("    function(pattern, length)\n", "    function(pattern, length + 0)\n"))
+    assert measurement(course, "sound").parts["checks"] != before["checks"]
+    path.write_text(text.replace("def unused", "torch.set_num_threads(1)\n\n\ndef unused"))
+    assert measurement(course, "sound").parts["checks"] != before["checks"]
+
+
 def test_the_mistakes_of_another_exercise_change_nothing(course):
     before = measurement(course, "sound").parts
     path = course / "solutions" / SLUG / "mistakes.py"

@@ -41,19 +41,21 @@ MODULES = {  # of this package, by the part they count for
 def parts(subject: Subject, checks: Checks) -> dict[str, str]:
     """Return the hash of each part that the exercise's certificate depends on.
 
-    solution (with what it needs), stub, checks (with given cells), mistakes, variants, domain, library (the
-    functions reached), recognition, room (what a student may not call), models, and what is done in
-    operators, equivalence, giveaways and tolerances.
+    solution (with what it needs), stub, checks (with what is used of given cells), mistakes, variants,
+    domain, library (the functions reached), recognition, room (what a student may not call), models, and what
+    is done in operators, equivalence, giveaways and tolerances.
     """
-    sources = [check.source for check in subject.exercise.checks]
+    checked = [check.source for check in subject.exercise.checks]
+    solved = [*subject.needed, subject.solution]
+    sources = [*_given_to(subject.given, [*checked, *solved, subject.exercise.stub]), *checked]
     hashes = {
-        "solution": _digest([*subject.needed, subject.solution]),
+        "solution": _digest(solved),
         "stub": _digest([subject.exercise.stub]),
-        "checks": _digest([*subject.given, *sources]),
+        "checks": _digest(sources),
         "library": _reached([subject.reference(), *checks.functions.values(), *ALWAYS]),
         "recognition": _reached([same_transcript]),
         "room": _digest([*subject.graded.forbid, "withheld", *sorted(subject.graded.withhold)]),
-        "models": _digest(map(_file_digest, _model_files(" ".join([*subject.given, *sources])))),
+        "models": _digest(map(_file_digest, _model_files(" ".join(sources)))),
     }
     for kind in ("mistakes", "variants", "domain"):
         hashes[kind] = _digest([_own_source(subject.folder / f"{kind}.py", subject.name)])
@@ -173,6 +175,46 @@ def _model_files(text: str) -> list[Path]:
 
 def _file_digest(path: Path) -> str:
     return f"{path.parent.name}/{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _given_to(given: Iterable[str], cells: Iterable[str]) -> list[str]:
+    """Return the statements of given cells that count for some cells: those that bind names which these use.
+
+    What a statement uses counts in turn, and so does one that binds no name, for what it may do.
+    """
+    statements = [part for cell in given for node in ast.parse(cell).body for part in _single(node)]
+    used = {name for cell in cells for name in _names_used(ast.parse(cell))}
+    while True:
+        reached = [node for node in statements if _names_bound(node) & used or not _names_bound(node)]
+        more = used.union(*map(_names_used, reached))
+        if more == used:
+            return [_without_docstrings(ast.Module([node], [])) for node in reached]
+        used = more
+
+
+def _single(statement: ast.stmt) -> list[ast.stmt]:
+    """Return an import as one statement for each name, anything else as it is."""
+    match statement:
+        case ast.Import(names):
+            return [ast.Import([alias]) for alias in names]
+        case ast.ImportFrom(module, names, level):
+            return [ast.ImportFrom(module, [alias], level) for alias in names]
+    return [statement]
+
+
+def _names_used(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _names_bound(statement: ast.stmt) -> set[str]:
+    """Return the names that a top-level statement defines, imports or assigns to."""
+    match statement:
+        case ast.FunctionDef(name) | ast.ClassDef(name):
+            return {name}
+        case ast.Import(names) | ast.ImportFrom(_, names):
+            return {(alias.asname or alias.name).partition(".")[0] for alias in names}
+    stored = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+    return {node.id for node in stored if isinstance(node.ctx, ast.Store)}
 
 
 def _own_source(path: Path, exercise: str) -> str:

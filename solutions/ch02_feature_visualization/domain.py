@@ -1,10 +1,14 @@
 """Arguments over all that each statement allows: other sizes, layers and powers than the checks draw.
 
 `mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
-anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+anything at all. `<exercise>(draw)` returns the positional arguments of one call. Where many answers are right,
+`<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
 import torch
+
+from mechinterp_course.checking import expect
+from mechinterp_course.checking import picture_probes as probes
 
 
 def channel_activation(draw):
@@ -36,9 +40,28 @@ def fourier_to_pixels(draw):
     return draw.normal(draw.integer(1, 3), draw.integer(1, 4), rows, width // 2 + 1, 2), width
 
 
-def colour_basis(draw):
-    mix = draw.normal(3, 3)
-    return (torch.einsum("ij,bjrc->birc", mix, draw.normal(draw.integer(1, 3), 3, 40, 60)),)
+def colour_basis__trial(student, draw):
+    mix, tint = draw.normal(3, 3), draw.normal(4, 3, 1, 1)
+    pixels = draw.normal(4, 3, draw.integer(12, 40), draw.integer(12, 60))
+    images = torch.einsum("ij,bjrc->birc", mix, pixels) + draw.choice([0.0, 2.0]) * tint
+    probes.expect_root(student.colour_basis(images), images)
+
+
+def shake__trial(student, draw):
+    most, seed = draw.integer(1, 3), draw.seed()
+    images = draw.normal(draw.integer(9, 16), draw.integer(1, 4), draw.integer(5, 9), draw.integer(5, 9))
+    calls = student.run(probes.shaken_often, student.shake, images, most, seed, 9)
+    moves = probes.all_moves(images, calls, most)
+    expect(moves is not None, "Some picture was not just moved.")
+    flat = moves.flatten(0, 1)
+    for axis in flat.T:
+        expect(len(axis.unique()) == 2 * most + 1, "Some move never occurs.")
+        shares = torch.bincount(axis + most) / len(axis)
+        expect(bool((shares - shares.mean()).abs().max() < 0.2), "Some moves are more common than others.")
+    expect(bool(torch.corrcoef(flat.T.float())[0, 1].abs() < 0.45), "Rows and columns move together.")
+    expect(bool((moves != moves[:1]).any()), "A picture is moved alike in every call.")
+    again = student.run(probes.shaken_often, student.shake, images, most, seed, 9, 1)
+    expect(all(map(torch.equal, calls, again)), "An equal generator gave other moves.")
 
 
 def _pictures(draw, count):

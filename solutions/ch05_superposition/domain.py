@@ -1,12 +1,13 @@
 """Arguments over all that each statement allows: other sizes, norms and probabilities than the checks draw.
 
 `mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
-anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+anything at all. `<exercise>(draw)` returns the positional arguments of one call. Where many answers are right,
+`<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
 import torch
 
-from mechinterp_course.checking import toy_models
+from mechinterp_course.checking import expect, toy_models
 
 
 def toy_output(draw):
@@ -29,6 +30,19 @@ def sparse_features(draw):
     probability = 0.5 * draw.normal(instance, 2 * pairs).sigmoid()
     kind = draw.choice(["independent", "correlated", "anticorrelated"])
     return probability, draw.integer(1, 9), draw.seed(), kind
+
+
+def train_toy__trial(student, draw):
+    chance = draw.choice([0.04, 0.06, 0.1, 0.12])
+    probability, importance = (torch.full((6, 5), value) for value in (chance, draw.choice([0.5, 1.0])))
+    seed = draw.seed()
+    found = student.train_toy(probability, importance, 2, seed, draw.integer(250, 350))
+    losses = toy_models.loss_of(found, probability, importance, 2)
+    good = (losses <= 1.25 * toy_models.pentagon_loss(probability, importance)).sum().item()
+    expect(good >= 3, f"Only {good} of 6 instances lose no more than 1.25 times what a pentagon does.")
+    one, two, other = (student.train_toy(probability, importance, 2, s, 3) for s in (seed, seed, seed + 1))
+    expect(torch.allclose(one[0], two[0], atol=1e-3), "The same seed gives other weights.")
+    expect(not torch.allclose(one[0], other[0], atol=0.01), "Another seed gives the same weights.")
 
 
 def interference(draw):

@@ -1,10 +1,14 @@
 """Arguments over all that each statement allows: other sizes, dtypes and models than the checks draw.
 
 `mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
-anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+anything at all. `<exercise>(draw)` returns the positional arguments of one call. Where many answers are right,
+`<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
 import torch
+
+from mechinterp_course.checking import expect
+from mechinterp_course.feature_matching import recovery
 
 
 def encode_and_decode(draw):
@@ -53,19 +57,29 @@ def match_features(draw):
     return draw.normal(draw.integer(1, 9), d_in), draw.normal(draw.integer(1, 9), d_in)
 
 
-def recover_features(draw):
+def recover_features__trial(student, draw):
     d_in = draw.integer(12, 20)
     features = d_in + draw.integer(2, 6)
     directions = torch.nn.functional.normalize(draw.normal(features, d_in), dim=1)
     acts = (1 + 0.3 * draw.normal(4000, features)).clamp(min=0.1) * (draw.normal(4000, features) > 1.5)
-    return acts @ directions + draw.normal(d_in), features, draw.seed()
+    seed = draw.seed()
+    rows = student.recover_features(acts @ directions + draw.normal(d_in), features, seed)
+    reached = recovery(rows, directions)
+    found = f"Mean matched cosine {reached.mean_cosine:.2f}, {reached.recall:.0%} found."
+    expect(reached.mean_cosine >= 0.75 and reached.recall >= 0.4, found)
 
 
 def loss_recovered(draw):
     model = draw.language_model(draw.choice(["course-attn-2l", "course-gpt2"]))
     hook = f"blocks.{draw.integer(0, model.cfg.n_layers - 1)}.hook_resid_{draw.choice(['pre', 'post'])}"
     tokens = draw.tokens(draw.integer(1, 3), draw.integer(4, 9), model.cfg.d_vocab).repeat(1, 2)
-    return model, tokens, hook, torch.round
+    return model, tokens, hook, half_of_it
+
+
+def half_of_it(activation):
+    """The chapter's own, by the name that its rooms know."""
+    kept = torch.arange(activation.shape[-1], device=activation.device) < activation.shape[-1] // 2
+    return activation * kept
 
 
 def _axes(draw, bare=False, least=1):
