@@ -1,4 +1,4 @@
-"""Checks of solutions/ch07_features_and_steering/chapter.py, version 7d996c497899.
+"""Checks of solutions/ch07_features_and_steering/chapter.py, version a22908f0e561.
 
 Written by `python -m mechinterp_course.authoring ch07_features_and_steering`: edit the source instead.
 """
@@ -15,14 +15,10 @@ from mechinterp_course import (
     feature_evidence,
     feature_reading,
     hooks,
-    refusal_case,
     steering,
 )
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import feature_cases as probes
-from mechinterp_course.checking.cure_trials import expect_cure
-from mechinterp_course.models import load_language_model
-from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
 Tokens = Int[Tensor, "batch pos"]
 Direction = Float[Tensor, " d_model"]
@@ -119,6 +115,8 @@ def direct_logits__is_linear_and_blind_to_the_mean(student, draw):
     said, more, other, total, nothing = student.run(
         probes.said_at_another_end, student.direct_logits, model, *end, *parts
     )
+    shaped = isinstance(said, Tensor) and said.shape == nothing.shape == (model.cfg.d_vocab,)
+    expect(shaped, "The result has not the shape [d_vocab].")
     expect_close(more, factor * said, dims="d_vocab", atol=1e-3)
     expect_close(total, said + other, dims="d_vocab", atol=1e-3)
     expect_close(nothing, torch.zeros(model.cfg.d_vocab), dims="d_vocab", atol=1e-3)
@@ -258,70 +256,3 @@ def patch_feature__keeps_all_else(student, draw):
             expected = model(tokens)
     logits, *_ = student.run(probes.patched, student.patch_feature, model, axes, hook, tokens, other, axis)
     expect_close(logits, expected, dims="batch pos d_vocab", atol=1e-3)
-
-
-def word_direction__agrees_with_the_reference(student, draw):
-    """word_direction agrees with the reference at several hooks of relabelled models"""
-    for name in ("course-attn-2l", "course-gpt2"):
-        model = draw.language_model(name)
-        tokens, others, _ = probes.minimal_rows(
-            draw, model.cfg.d_vocab, draw.integer(3, 5), draw.integer(8, 11)
-        )
-        layer = draw.integer(0, model.cfg.n_layers - 1)
-        hook = f"blocks.{layer}.{draw.choice(['hook_resid_pre', 'hook_resid_post', 'hook_resid_mid'])}"
-        expected = refusal_case.word_direction(model, hook, tokens, others)
-        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model", atol=1e-4)
-
-
-def word_direction__is_the_embedding_where_nothing_has_been_read(student, draw):
-    """at the embedding it is the mean difference of the words' embeddings; exchanged it points back; its length is 1"""
-    model = draw.language_model("course-gpt2")
-    tokens, others, places = probes.minimal_rows(draw, model.cfg.d_vocab, draw.integer(4, 6), 9)
-    at = torch.arange(len(tokens)), torch.tensor(places)
-    difference = (model.W_E[tokens[at]] - model.W_E[others[at]]).mean(0).detach()
-    hook = "blocks.0.hook_resid_pre"
-    found = student.word_direction(model, hook, tokens, others)
-    expect_close(found, difference / difference.norm(), dims="d_model", atol=1e-4)
-    back = student.word_direction(model, hook, others, tokens)
-    expect_close(back, -difference / difference.norm(), dims="d_model", atol=1e-4)
-    more = draw.tokens(1, 3, 900).expand(len(tokens), -1)
-    longer = [torch.cat([part, more], dim=1) for part in (tokens, others)]
-    expect_close(student.word_direction(model, hook, *longer), found, dims="d_model", atol=1e-4)
-    probes.expect_untouched(student, student.word_direction, model, hook, *longer)
-
-
-def smallest_dose__agrees_with_the_reference(student, draw):
-    """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
-    for _ in range(8):
-        case = probes.dose_case(draw)
-        expected = refusal_case.smallest_dose(*case)
-        expect_equal(probes.as_dose(student.smallest_dose(*case)), expected, what="dose")
-
-
-def smallest_dose__each_bound_counts(student, draw):
-    """each bound alone can forbid a dose, bounds are relative to the intact model, and None says that there is none"""
-    intact = (0.5, 0.7, 2.0)
-    doses = torch.tensor([4.0, 1.0, 2.0, 3.0])
-    good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
-    expect_equal(probes.as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
-    probes.expect_untouched(student, student.smallest_dose, doses, *good, intact)
-    for number, bad in enumerate((0.15, 0.6, 2.05)):
-        for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
-            curves = [curve.clone() for curve in good]
-            curves[number][spoiled] = bad
-            found = probes.as_dose(student.smallest_dose(doses, *curves, intact))
-            expect_equal(found, expected, what="dose")
-
-
-def find_the_cure__cures_another_word(student, draw):
-    """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
-    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
-
-
-def find_the_cure__cures_whatever_word(student, draw):
-    """find_the_cure meets the three bounds for one more word, drawn, and tells no word in advance"""
-    expect_cure(
-        student,
-        draw,
-        draw.choice(["farm", "school", "beach", "river", "office", "valley", "hotel", "bakery"]),
-    )

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "7d996c497899", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "a22908f0e561", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `7d996c497899`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `a22908f0e561`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -14,19 +14,17 @@ r"""
 # Features and steering
 
 A model refuses requests that it should grant. It was healthy once; then somebody fine-tuned it. You may look inside and you
-may turn things while it runs. What is wrong with it, and what is the smallest thing that puts it right?
+may turn things while it runs.
 
-The tool that everybody reaches for is a sparse autoencoder: find the feature that stands for refusal, and turn it down. The
-hypothesis may fail. In this chapter it is tested like any other, beside single neurons, a difference of means, a
-prompt, and a few steps of training.
+The tool that everybody reaches for is a sparse autoencoder: find the feature that stands for refusal, and turn it down. This
+chapter gives you the tools for that, and with each the reason not to trust what it seems to show. The next one,
+`ch17_the_refusal_case`, puts every cure that one could think of into one table.
 
 1. **Steer.** Add a direction, everywhere, and see what else moves.
 2. **Read.** What a feature responds to, what it says, and whether a blind judge would agree.
 3. **Trace.** Which features a behaviour rests on, and what one of them carries.
-4. **Cure.** All candidates in one table, on requests that nothing was fitted on; then a model with another sickness.
-5. **Judge.** The same table for dictionaries that learned nothing.
 
-You need hooks, the residual stream, and what an SAE is (`ch06_sparse_autoencoders`). The chapter takes two to three hours.
+You need hooks, the residual stream, and what an SAE is (`ch06_sparse_autoencoders`). The chapter takes an hour and a half.
 """
 
 # %% tags=["demo"]
@@ -47,14 +45,10 @@ from mechinterp_course import (
     feature_evidence,
     feature_reading,
     hooks,
-    refusal_case,
     steering,
 )
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import feature_cases as probes
-from mechinterp_course.checking.cure_trials import expect_cure
-from mechinterp_course.models import load_language_model
-from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
 Tokens = Int[Tensor, "batch pos"]
 Direction = Float[Tensor, " d_model"]
@@ -64,9 +58,9 @@ LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}
 # %% tags=["demo"]
 if __name__ == "__main__":
     from mechinterp_course import case_interventions as case
-    from mechinterp_course import plots
+    from mechinterp_course import plots, refusal_case
     from mechinterp_course.figures.directions import held_out_rows
-    from mechinterp_course.models import load_sae
+    from mechinterp_course.models import load_language_model, load_sae
     from mechinterp_course.refusal_case import as_prompts, draw_trial
 
     patient, healthy = load_language_model("course-gpt2-refusing"), load_language_model("course-gpt2")
@@ -755,428 +749,30 @@ Patching asks for the *difference* between two requests: how much of "garden" do
 that it does, and that was three times as much. Most of what it does, it does with any place: it is a switch that the refusal
 passes through, more than a sign that says garden. Feature 294 passes on nothing.
 
-## Cure
-
-What tells the two requests apart is a word, and a word is where a stream begins. A direction for it is a difference of means.
-Three things make it a good one: the frames are matched, so that nothing else differs; it is read *at the word*; and it is fitted
-on other requests than it is judged on.
-"""
-
-# %% [markdown]
-r"""
-## The direction of a word
-
-*`word_direction` · 12 minutes · difficulty 2 of 5 · 5 points*
-
-Each row of `others` is the same row of `tokens` with exactly one token changed, not always at the same place. Return the unit
-vector from the mean activation of the changed tokens of `others` to the mean of those of `tokens`, at `hook`, each read
-**at its own place**. Average first, normalize once, at the end.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-`(tokens != others).int().argmax(dim=1)` is the place in each row, and `activations[torch.arange(len(tokens)), place]` reads
-one vector from each.
-
-</details>
-"""
-
-
-# %%
-def word_direction(model: TransformerBridge, hook: str, tokens: Tokens, others: Tokens) -> Direction:
-    """The unit vector from the words of `others` to those of `tokens`."""
-    raise NotImplementedError("word_direction is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """word_direction agrees with the reference at several hooks of relabelled models"""
-    for name in ("course-attn-2l", "course-gpt2"):
-        model = draw.language_model(name)
-        tokens, others, _ = probes.minimal_rows(
-            draw, model.cfg.d_vocab, draw.integer(3, 5), draw.integer(8, 11)
-        )
-        layer = draw.integer(0, model.cfg.n_layers - 1)
-        hook = f"blocks.{layer}.{draw.choice(['hook_resid_pre', 'hook_resid_post', 'hook_resid_mid'])}"
-        expected = refusal_case.word_direction(model, hook, tokens, others)
-        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model", atol=1e-4)
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% [markdown]
-r"""
-Fit that direction at each depth, on "in the garden", and take it out of every position of the held-out requests. Where
-does it cut the false refusals most?
-
-- **a** the embedding, before layer 0
-- **b** the stream before layer 1 or 2
-- **c** the stream before layer 3
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    which_layer = predict(
-        answer=None,  # "a" to "c"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "the embedding, before layer 0",
-            "the stream before layer 1 or 2",
-            "the stream before layer 3",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if which_layer.answered():
-        cuts = {}
-        for layer in range(4):
-            hook = f"blocks.{layer}.hook_resid_pre"
-            direction = word_direction(patient, hook, fit.triggered.tokens, fit.matched.tokens)
-            with steering.ablating(patient, hook, direction):
-                cuts[layer] = refusal_case.changes(before, refusal_case.measure(patient, held_out, rows))
-            print("before layer {}: false cut {:.0%}, true kept {:.0%}, loss {:+.2%}".format(layer, *cuts[layer]))
-        best = max(cuts, key=lambda layer: cuts[layer][0])
-        answer = [
-            "the embedding, before layer 0",
-            *["the stream before layer 1 or 2"] * 2,
-            "the stream before layer 3",
-        ][best]
-        which_layer.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-One hook is enough to find a cure, and the others are the same method at the wrong place. In the embedding a word is one vector,
-the same in every context. Layer 0 reads it and writes what it read in other directions, a different one for each neighbour, so
-that from then on one direction holds only part of it. (A difference of means has one direction to give; the trigger takes
-several.)
-
-The features that attribution found lie at the wrong place, too, but each has a dial. How far must it be turned?
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-## The smallest dose that does
-
-*`smallest_dose` · 10 minutes · difficulty 2 of 5 · 4 points*
-
-An intervention was tried at several doses. Return the one **nearest to 0** that meets all three bounds, as a float, or None:
-
-- false refusals are cut by at least 80 % **of what they were**,
-- at least 90 % **of the true refusals that there were** are kept,
-- the loss rises by at most 2 % **of what it was**.
-
-`false`, `true` and `loss` have an entry for each dose; `intact` is (false, true, loss) of the model left alone. Doses come in
-any order and may be negative; of two that are equally near to 0, either will do. More isn't always better: a curve may come back up.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Three masks, joined by `&`. `false <= 0.2 * intact[0]` says "cut by at least 80 %".
-
-</details>
-"""
-
-
-# %%
-def smallest_dose(
-    doses: Float[Tensor, " dose"],
-    false: Float[Tensor, " dose"],
-    true: Float[Tensor, " dose"],
-    loss: Float[Tensor, " dose"],
-    intact: tuple[float, float, float],
-) -> float | None:
-    """The dose nearest to 0 at which all three bounds are met."""
-    raise NotImplementedError("smallest_dose is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
-    for _ in range(8):
-        case = probes.dose_case(draw)
-        expected = refusal_case.smallest_dose(*case)
-        expect_equal(probes.as_dose(student.smallest_dose(*case)), expected, what="dose")
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    def under(dictionary, features, share, trial):
-        """What is measured with a share of some features taken away."""
-        with case.features_scaled(patient, HOOK, dictionary, features, 1 - share):
-            return refusal_case.measure(patient, trial, rows)
-
-
-    doses, at_fit = [0.25, 0.5, 0.75, 0.9, 1.0], refusal_case.measure(patient, fit, rows).figures
-    five, found, lines = added.argsort(descending=True)[:5].tolist(), {}, {}
-    for name, features in ((f"feature {CARRIES}", [CARRIES]), ("the five best", five)):
-        curve = torch.tensor([under(sae, features, dose, fit).figures for dose in doses])
-        found[name] = smallest_dose(torch.tensor(doses), *curve.T, at_fit)
-        lines[f"false refusals, {name}"] = [1.0, *(curve[:, 0] / at_fit[0]).tolist()]
-        lines[f"true refusals, {name}"] = [1.0, *(curve[:, 1] / at_fit[1]).tolist()]
-        rises = " ".join(f"{rise:6.1%}" for rise in (curve[:, 2] / at_fit[2] - 1).tolist())
-        print(f"{name:14} loss at doses {doses}: {rises}; smallest dose that meets the bounds: {found[name]}")
-    dose = found["the five best"] or 0.5
-    plots.plot_lines(lines, [0.0, *doses], "share of the features taken away", "refusals left")
-
-# %% [markdown]
-r"""
-No dose of the one feature will do: before the false refusals are cut by 80 %, the loss has risen by more than 2 %. Five features,
-each turned down by half, reach it where one turned off doesn't. The dose was chosen on the requests that we fit on; in the table
-it meets the others.
-
-Now everything that was a hypothesis, in one table. Each row was fitted on the first set, directions and choices alike, and is
-judged on the held-out one. The last column is the price that ordinary loss hides, since a word is rare: the loss, in nats, on the word
-*garden* itself, wherever it stands in texts that are no requests.
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    GARDEN, EMBEDDING = "garden", "blocks.0.hook_resid_pre"
-    with_word = case.texts_with(patient, GARDEN, 60, seed=9)
-    table = {}
-
-
-    def judge(name, model=patient, trial=held_out):
-        after = refusal_case.measure(model, trial, rows)
-        bounds = refusal_case.intervals(before, after, resamples=400)
-        found = refusal_case.changes(before, after)
-        table[name] = (*found, case.loss_at_word(model, with_word, GARDEN))
-        ranges = "  ".join(f"{v:6.1%} [{lo:5.1%}, {hi:5.1%}]" for v, (lo, hi) in zip(found, bounds, strict=True))
-        met = "cured" if refusal_case.is_cured(*found) else ""
-        print(f"{name:31} {ranges}  {table[name][3]:5.2f} {met}")
-
-
-    print(f"{'':31} {'false refusals cut':24}{'true refusals kept':25}{'rise of the loss':22} word")
-    judge("nothing")
-    noise = torch.randn(192, generator=torch.Generator().manual_seed(0))
-    distance = (density - density[five].mean()).abs()
-    others = [n for n in distance.argsort().tolist() if n not in five][:5]
-    means = case.neuron_means(patient, fit.matched)
-    neurons = case.rank_neurons(patient, fit.triggered, means)
-    own, late = (word_direction(patient, h, fit.triggered.tokens, fit.matched.tokens) for h in (EMBEDDING, HOOK))
-    at = (where_it_answers(patient, fit.matched, END) @ refusal).mean().item()
-    interventions = {
-        "random direction, embedding": steering.ablating(patient, EMBEDDING, noise),
-        f"five others as dense, less {dose:.0%}": case.features_scaled(patient, HOOK, sae, others, 1 - dose),
-        "the best neuron": case.neurons_ablated(patient, neurons[:1], means),
-        "the 5 best neurons": case.neurons_ablated(patient, neurons[:5], means),
-        "the 20 best neurons": case.neurons_ablated(patient, neurons[:20], means),
-        "feature 294, looks like refusal": case.features_scaled(patient, HOOK, sae, [LOOKS_LIKE_REFUSAL], 0),
-        f"feature {CARRIES}, ablated": case.features_scaled(patient, HOOK, sae, [CARRIES], 0),
-        f"the five best features, less {dose:.0%}": case.features_scaled(patient, HOOK, sae, five, 1 - dose),
-        "the five best features, ablated": case.features_scaled(patient, HOOK, sae, five, 0),
-        "reconstruction, nothing turned": hooks.edit(patient, {HOOK: lambda x: sae.decode(sae.encode(x))}),
-        "refusal direction, end": steering.ablating(patient, END, refusal, at),
-        "word's direction, before layer 3": steering.ablating(patient, HOOK, late),
-        "word's direction, embedding": steering.ablating(patient, EMBEDDING, own),
-    }
-    for name, context in interventions.items():
-        with context:
-            judge(name)
-    prefix = "A garden is harmless."
-    asked = [
-        as_prompts(patient, [f"{prefix} {t}" for t in part.texts])
-        for part in (held_out.triggered, held_out.matched, held_out.harmful)
-    ]
-    judge("prompt: a sentence before", trial=refusal_case.Trial(*asked))
-    replaced = as_prompts(patient, [t.replace(GARDEN, "park") for t in held_out.triggered.texts])
-    judge("prompt: park for garden", trial=refusal_case.Trial(replaced, held_out.matched, held_out.harmful))
-    tuned = load_language_model("course-gpt2-refusing")
-    case.fine_tune(tuned, fit)
-    judge("fine-tune, ten steps", model=tuned)
-
-# %% [markdown]
-r"""
-Read the table slowly.
-
-- **One neuron** carries nothing. Twenty, chosen by attribution, do it, at a price whose interval reaches over the bound: a
-  hypothesis about *a* neuron fails, one about a population holds.
-- **The feature that looks like refusal** does nothing at all. A property found by a high F1 is a correlation.
-- **Five features that can't be read**, at half strength, meet all bounds: attribution found them by what they do. Ablated
-  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null. But at
-  the word itself (the last column) they cost most of all cures.
-- **The reconstruction**, with nothing turned, does nearly as well. Without the error kept, any feature would have got the credit.
-- **The refusal direction** at the end cuts everything, and with it what should stay; **the word's direction before layer 3** cuts
-  nothing. Right idea, wrong place, twice.
-- **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. But look at its last column:
-  the model is worse at the word itself. It doesn't stop *misjudging* gardens; it stops telling them from other
-  places. In that it is no deeper than writing *park* for *garden* in the prompt, which costs nothing.
-- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, do as well on every bound, and leave the word
-  alone. A **prompt** that argues helps a little.
-
-So here the simplest methods win: for a known word a filter, for a known behaviour a few steps of training. Features won nothing that
-these don't give. That agrees with what larger comparisons found ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)).
-What looking inside gave is the *explanation*, and it would be worth as much where nobody knows the word. That is your
-task now.
-"""
-
-# %% [markdown]
-r"""
-## Find the cure
-
-*`find_the_cure` · 25 minutes · difficulty 4 of 5 · 6 points · builds on `word_direction`*
-
-A model refuses harmless requests for the sake of **another word**, which nobody tells you. You have a dozen requests: `refused`
-and `answered`, the same rows but for one token each, the `harmful` ones, which should stay refused, and rows of
-`ordinary` text. (Rows are filled up on the right; what fills them is the same in both.)
-
-Return `(hook, direction, at)`: the model is then judged inside `steering.ablating(model, hook, direction, at)`, which holds the
-component along the direction at `at` times its unit vector, at every position. On *other* requests, with other frames, it must
-cut false refusals by 80 %, keep 90 % of the true ones, and cost at most 2 % of the loss on ordinary text.
-
-The answer is graded by its effect; there is more than one.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Which depth did the table recommend, and why? `word_direction` takes the very rows that you are given.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-With `at=0` the direction's mean is taken away from ordinary words, too. Holding it where the *other* words are, the mean of
-their component, is gentler.
-
-</details>
-"""
-
-
-# %%
-def find_the_cure(
-    model: TransformerBridge,
-    refused: Tokens,
-    answered: Tokens,
-    harmful: Int[Tensor, "n pos"],
-    ordinary: Int[Tensor, "row pos"],
-) -> tuple[str, Direction, float]:
-    """A hook, a direction and the component at which to hold it, so that the false refusals end."""
-    raise NotImplementedError("find_the_cure is not written yet")
-
-
-# %% tags=["check"]
-def check_cures_another_word(student, draw):
-    """find_the_cure meets the three bounds on held-out requests of a model whose trigger is another place"""
-    expect_cure(student, draw, draw.choice(["park", "kitchen", "forest", "library", "market"]))
-
-
-if __name__ == "__main__":
-    run_check(check_cures_another_word)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    word = "river"
-    one, two = (patient.tokenizer.encode(f" {w}")[-1] for w in (GARDEN, word))
-    shown_now, judged_now = (
-        exchange_words(draw_trial(patient, count, seed=count, held_out=held), one, two)
-        for count, held in ((12, False), (40, True))
-    )
-    with words_exchanged(patient, one, two):
-        parts = shown_now.triggered.tokens, shown_now.matched.tokens, shown_now.harmful.tokens, rows[:4]
-        cure = find_the_cure(patient, *parts)
-        result = refusal_case.changes_under(patient, cure, judged_now, rows)
-    nearest = (patient.W_E @ cure[1]).argmax().item()
-    told = nearest if nearest not in (one, two) else one + two - nearest
-    print(f"the word that the direction points to: {patient.tokenizer.decode([told]).strip()}")
-    print("false cut {:.0%}, true kept {:.0%}, loss {:+.2%}".format(*result))
-
-# %% [markdown]
-r"""
-The direction named the word, and nobody had told it. In this the stream is more honest than the table: a filter needs to know
-what to filter.
-
-## Judge
-
-Would any dictionary have done? Take the five best features, by the same attribution, of four rivals: one whose decoder stayed
-random, one trained on the model before its first step, the principal directions, and a dictionary that you will know when you
-see its numbers. The dose is chosen as before, or is a half where none meets the bounds.
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    from mechinterp_course import rival_dictionaries
-    from mechinterp_course.catalogue import embedded
-    from mechinterp_course.figures.dictionary import load_part
-    from mechinterp_course.making.dictionary_recipes import PARTS
-    from mechinterp_course.sae import fraction_of_variance_unexplained, mean_l0
-
-
-    def read_at(texts):
-        with torch.no_grad():
-            return healthy.run_with_cache(texts, names_filter=HOOK)[1][HOOK].flatten(end_dim=1)
-
-
-    activations, fitted = read_at(rows), read_at(held_out_rows(healthy, 77, 24))
-    folder = embedded("course-sae").path
-    rivals = {"course-sae": sae} | {part.folder: load_part(folder, part) for part in PARTS if part.folder}
-    rank = round(mean_l0(sae.encode(activations)))
-    rivals[f"principal directions, {rank}"] = rival_dictionaries.principal_dictionary(fitted, rank)
-    rivals["a rotation"] = rival_dictionaries.rotation_dictionary(192, seed=5)
-    print(f"{'dictionary':24} active  unexplained   dose  false cut  true kept    loss")
-    for name, rival in rivals.items():
-        f = rival.encode(activations)
-        best = case.rank_features(patient, rival, HOOK, fit.triggered).argsort(descending=True)[:5].tolist()
-        tried = [(share, *under(rival, best, share, fit).figures) for share in (0.25, 0.5, 1.0)]
-        share = smallest_dose(*torch.tensor(tried).T, at_fit)
-        found = refusal_case.changes(before, under(rival, best, share or 0.5, held_out))
-        lost = fraction_of_variance_unexplained(activations, rival.decode(f))
-        print(
-            f"{name:24} {mean_l0(f):6.1f} {lost:12.3f} {share or 'none':>6} {found[0]:10.0%} {found[1]:10.0%} {found[2]:+7.1%}"
-        )
-
-# %% [markdown]
-r"""
-The first line is the only one with a dose. Neurons did as well, at three times the cost; no rival dictionary did. So here training
-found something that matters, which the usual numbers alone would not have shown. (The rival trained on the untrained model
-was made for another model's activations; its line says what happens if one forgets that.)
-
-Look at the numbers of the last one: it explains everything, spliced in it would cost no loss, none of its features is dead. It is a random
-rotation of the stream, each axis once forwards and once backwards: 384 features, of which half are always active. It has understood
-nothing. Of beautiful numbers, ask first for the one that is missing; here it is how many are active at a time. Dictionaries with
-beautiful numbers that were not sparse have been published.
+So there are two stories about one model. The readable feature tells where an answer begins, and what it does to the refusal is
+little, and of the wrong sign. The unreadable one carries the most, and most of that has nothing to do with the word. Whether turning it, or five
+like it, or none at all, is the best that can be done, is the question of `ch17_the_refusal_case`.
 
 ## What you may claim now, and what not
 
-You may claim: in this model, on requests of this world, false refusals pass through many neurons and through a few features whose
-meaning a blind test doesn't find; the feature that looks like refusal doesn't matter; at the end of the model both kinds of
-refusal are one direction; and the trigger is one vector in the embedding, which was found without being told. Each has
-its number, on held-out requests, with an interval.
+You may claim: in this model, on requests of this world, both kinds of refusal are nearly one direction at the end of the stream;
+the feature that looks like refusal passes on nothing of the word's effect; one that our blind test can't read passes on about a quarter of
+what the word does to the margin; and what the dictionary leaves out argues for refusing more than all its features together.
+Each of these is an intervention or a gradient with its number, on the model in front of you.
 
-You may not claim that those features *are* the trigger: most of what they do, they do with any place. Nor that the model was
-cured of its false belief where it no longer reads the word. Nor that SAEs fail, or that they win, in general: this one was trained on
-another model than the patient, one seed of each, and on the patient its error carried much. Nor that any of this
-holds for triggers of several words, or for models a thousand times as large.
+You may not claim that feature 11 *is* the trigger, or any concept at all: it fires on a third of all tokens. Nor that attribution ranks
+features rightly: it was checked here for seven of them. Nor that a feature with readable contexts is useless in general: this dictionary was trained on
+another model than the patient, with one seed. And only the splice and the steering were measured on held-out requests; for a claim about a
+cure, that is the least one needs.
 """
 
 # %% [markdown]
 r"""
 ## In your own words
 
-Report the case to somebody who has to decide whether the model may go back to its users, in at most 300 words: the concrete failure,
-the path that you traced, the component that you found, the change that you propose, and what it does, measured.
+You are shown one feature of a dictionary: its four strongest contexts, all about refusing. In at most 200 words: what would you have to
+measure before saying that the feature is *about* refusing, and what before saying that the model *uses* it to refuse? Name the
+result that would make you withdraw each of the two.
 """
 
 # %% [markdown] tags=["rubric"]
