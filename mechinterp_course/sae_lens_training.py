@@ -1,6 +1,6 @@
 """sae-lens' own trainer on activations in memory: small runs of any of its architectures, in a line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +50,21 @@ def train_with_sae_lens(
     √d_in while training, and the factor is folded into the weights. Prints nothing; the global random state
     is left alone.
     """
+
+    def make() -> "TrainingSAE":
+        return new_training_sae(architecture, activations.shape[1], d_sae, **config)
+
+    with torch.random.fork_rng(devices=[]), without_traces():
+        return for_inference(trained_by_sae_lens(activations, run, make))
+
+
+def trained_by_sae_lens(
+    rows: Float[Tensor, "token row"], run: Run, make: Callable[[], "TrainingSAE"]
+) -> "TrainingSAE":
+    """Return the SAE that `make` makes, after a run of sae-lens' trainer on rows drawn from these.
+
+    Prints nothing; the global random state is left alone, and `make` finds it seeded.
+    """
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
@@ -65,8 +80,7 @@ def train_with_sae_lens(
     )
     with torch.random.fork_rng(devices=[]), without_traces(), _no_bars():
         torch.manual_seed(run.seed)
-        sae = new_training_sae(architecture, activations.shape[1], d_sae, **config)
-        return for_inference(SAETrainer(settings, sae, batches(activations, run)).fit())
+        return SAETrainer(settings, make(), batches(rows, run)).fit()
 
 
 def new_training_sae(architecture: str, d_in: int, d_sae: int, **config) -> "TrainingSAE":
