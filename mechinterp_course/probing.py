@@ -13,7 +13,7 @@ from torch import Tensor
 def probe_direction(
     positive: Float[Tensor, "example d_model"], negative: Float[Tensor, "other d_model"], penalty: float
 ) -> tuple[Float[Tensor, " d_model"], float]:
-    """Return (unit direction, threshold) of a ridge probe; beyond the threshold x · direction reads as positive.
+    """Return (unit direction, threshold) of a ridge probe: beyond the threshold, x · direction is positive.
 
     The direction is that of the w which, with a bias b, makes the mean over all examples of (w · x + b - y)²
     plus penalty · |w|² smallest; y is 1 or -1, the bias is not penalized, and the threshold is where

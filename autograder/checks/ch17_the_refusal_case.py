@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 8ddb110414d2.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 2038862bcf61.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """

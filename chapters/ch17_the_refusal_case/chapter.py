@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "8ddb110414d2", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "2038862bcf61", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `8ddb110414d2`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `2038862bcf61`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]
@@ -448,6 +448,27 @@ def check_agrees_with_the_reference(student, draw):
 if __name__ == "__main__":
     run_check(check_agrees_with_the_reference)
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    sorry, sure = (patient.tokenizer.encode(f" {word}")[-1] for word in ("Sorry", "Sure"))
+    refusal_groups = [where_it_answers(patient, part, END) for part in (fit.harmful, fit.matched)]
+    refusal = steering.difference_of_means(*refusal_groups)
+    own = word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)
+    noise = torch.randn(192, generator=torch.Generator().manual_seed(0))
+    words_apart = word_groups(patient, fit, EMBEDDING)
+    candidates = {
+        "the word, embedding": (EMBEDDING, own, words_apart),
+        "random, embedding": (EMBEDDING, noise / noise.norm(), words_apart),
+        "probe, before layer 3": (HOOK, detector, groups),
+        "refusal, end": (END, refusal, refusal_groups),
+    }
+    for name, (hook, _, (one, two)) in candidates.items():
+        print(f"{name:22} one step is {(one.mean(0) - two.mean(0)).norm():5.2f} long, at {hook}")
+    reason = steering.difference_of_means(
+        *(where_it_answers(patient, p, END) for p in (fit.triggered, fit.matched))
+    )
+    print(f"cosine of the two reasons for refusing, at the end: {refusal @ reason:.2f}")
+
 # %% [markdown]
 r"""
 Taken out of the embedding, the word's direction cured the patient. Now **subtract** it there, at every token, an eighth of a step to two steps,
@@ -474,19 +495,7 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if steering_the_word.answered():
-        sorry, sure = (patient.tokenizer.encode(f" {word}")[-1] for word in ("Sorry", "Sure"))
         few = draw_trial(patient, 30, seed=2, held_out=True)
-        refusal_groups = [where_it_answers(patient, part, END) for part in (fit.harmful, fit.matched)]
-        refusal = steering.difference_of_means(*refusal_groups)
-        own = word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)
-        noise = torch.randn(192, generator=torch.Generator().manual_seed(0))
-        words_apart = word_groups(patient, fit, EMBEDDING)
-        candidates = {
-            "the word, embedding": (EMBEDDING, own, words_apart),
-            "random, embedding": (EMBEDDING, noise / noise.norm(), words_apart),
-            "probe, before layer 3": (HOOK, detector, groups),
-            "refusal, end": (END, refusal, refusal_groups),
-        }
         steps, curves, alone = [-0.5, 0, 0.125, 0.25, 0.5, 0.75, 1, 2], {}, refusal_case.measure(patient, few, rows)
         for name, (hook, direction, (one, two)) in candidates.items():
             gap = (one.mean(0) - two.mean(0)).norm().item()
@@ -520,7 +529,8 @@ what has it. At three quarters of a step most of the false refusals are gone, at
 without the word beside them: the embedding is broken, and a broken patient says *Sorry*. Whoever had looked at one amount and at false refusals alone
 would have seen a success, or a failure, as luck would have it.
 
-At the end of the model both kinds of refusal fall together: whether the reason is a bomb or a garden, one direction says *Sorry*. The
+At the end of the model both kinds of refusal fall together: whether the reason is a bomb or a garden, nearly one direction says
+*Sorry* (the cosine above). The
 probe's direction does nothing at any amount, like the random one at small ones. That is a dose–response curve's worth: it tells a lever from a
 thing that merely happens to be near one.
 

@@ -416,14 +416,8 @@ def check_ends_where_it_must_and_leaves_nothing(student, draw):
     probes.expect_untouched(student, student.refusal_curve, model, *case)
 
 
-# %% [markdown] tags=["predict"] name="steering_the_word" choices=["yes, over a wide range", "yes, at one or two amounts", "no, at none"]
-r"""Taken out of the embedding, the word's direction cured the patient. Now **subtract** it there, at every token, an eighth of a step to two steps,
-where a step is the distance between the two words' means. Is there an amount that cuts the false refusals by 80 %, keeps 90 % of the
-true ones, and lets at most one matched request in ten be refused?"""
-
 # %% tags=["demo"]
 sorry, sure = (patient.tokenizer.encode(f" {word}")[-1] for word in ("Sorry", "Sure"))
-few = draw_trial(patient, 30, seed=2, held_out=True)
 refusal_groups = [where_it_answers(patient, part, END) for part in (fit.harmful, fit.matched)]
 refusal = steering.difference_of_means(*refusal_groups)
 own = word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)
@@ -435,6 +429,20 @@ candidates = {
     "probe, before layer 3": (HOOK, detector, groups),
     "refusal, end": (END, refusal, refusal_groups),
 }
+for name, (hook, _, (one, two)) in candidates.items():
+    print(f"{name:22} one step is {(one.mean(0) - two.mean(0)).norm():5.2f} long, at {hook}")
+reason = steering.difference_of_means(
+    *(where_it_answers(patient, p, END) for p in (fit.triggered, fit.matched))
+)
+print(f"cosine of the two reasons for refusing, at the end: {refusal @ reason:.2f}")
+
+# %% [markdown] tags=["predict"] name="steering_the_word" choices=["yes, over a wide range", "yes, at one or two amounts", "no, at none"]
+r"""Taken out of the embedding, the word's direction cured the patient. Now **subtract** it there, at every token, an eighth of a step to two steps,
+where a step is the distance between the two words' means. Is there an amount that cuts the false refusals by 80 %, keeps 90 % of the
+true ones, and lets at most one matched request in ten be refused?"""
+
+# %% tags=["demo"]
+few = draw_trial(patient, 30, seed=2, held_out=True)
 steps, curves, alone = [-0.5, 0, 0.125, 0.25, 0.5, 0.75, 1, 2], {}, refusal_case.measure(patient, few, rows)
 for name, (hook, direction, (one, two)) in candidates.items():
     gap = (one.mean(0) - two.mean(0)).norm().item()
@@ -463,7 +471,8 @@ what has it. At three quarters of a step most of the false refusals are gone, at
 without the word beside them: the embedding is broken, and a broken patient says *Sorry*. Whoever had looked at one amount and at false refusals alone
 would have seen a success, or a failure, as luck would have it.
 
-At the end of the model both kinds of refusal fall together: whether the reason is a bomb or a garden, one direction says *Sorry*. The
+At the end of the model both kinds of refusal fall together: whether the reason is a bomb or a garden, nearly one direction says
+*Sorry* (the cosine above). The
 probe's direction does nothing at any amount, like the random one at small ones. That is a dose–response curve's worth: it tells a lever from a
 thing that merely happens to be near one.
 
