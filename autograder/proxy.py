@@ -204,8 +204,8 @@ class Student:
             raise fault
         request = {
             "op": "call", "target": target, "keep": keep,
-            "args": [encode(value, raw, self.refer) for value in args],
-            "kwargs": [[key, encode(value, raw, self.refer)] for key, value in kwargs.items()],
+            "args": [self._encode(value, raw) for value in args],
+            "kwargs": [[key, self._encode(value, raw)] for key, value in kwargs.items()],
         }  # fmt: skip
         try:
             value = self._exchange(request, raw)
@@ -215,17 +215,24 @@ class Student:
         self.transcript.append((name, value))
         return value
 
-    def refer(self, value: Any) -> dict:
+    def _encode(self, value: Any, raw: list[bytes]) -> dict:
+        return encode(value, raw, lambda part: self.refer(part, raw))
+
+    def refer(self, value: Any, raw: list[bytes] | None = None) -> dict:
         """Describe an argument that isn't copied: an answer, a reference, a model, a function known there.
 
-        A generator arrives as it was when it was seeded; what the student draws doesn't move it here.
+        An object of the checking library that names its parts in `made_of` is made there again. A generator
+        arrives as it was when it was seeded; what the student draws doesn't move it here.
         """
         if isinstance(value, Answer):
             return {"k": "answer", "name": value.name}
         if isinstance(value, Remote):
             return {"k": "remote", "id": value.id}
         if isinstance(value, types.FunctionType) and value.__module__.startswith(CHECKING):
-            return {"k": "library", "name": f"{value.__module__.partition('.')[2]}.{value.__name__}"}
+            return {"k": "library", "name": _path(value)}
+        if type(value).__module__.startswith(CHECKING) and hasattr(value, "made_of") and raw is not None:
+            parts = [self._encode(part, raw) for part in value.made_of]
+            return {"k": "made", "name": _path(type(value)), "parts": parts}
         if isinstance(value, types.FunctionType):
             return {"k": "given", "name": value.__name__}
         if hasattr(value, "course_spec"):
@@ -366,3 +373,8 @@ def _observation(seen: dict) -> Observation:
         hooks_left=int(seen.get("hooks_left", 0)),
         training_changed=seen.get("training_changed") is True,
     )
+
+
+def _path(thing: Any) -> str:
+    """Return a function or class of the library as a room looks it up."""
+    return f"{thing.__module__.partition('.')[2]}.{thing.__name__}"

@@ -152,13 +152,13 @@ class Workroom:
         )
 
     def _value(self, data: dict, buffers: list[bytearray]) -> Any:
-        return decode(data, buffers, self._resolve, self.device)
+        return decode(data, buffers, lambda part: self._resolve(part, buffers), self.device)
 
     def _refer(self, value: Any) -> dict:
         self.remotes.append(value)
         return {"k": "remote", "id": len(self.remotes) - 1, "type": type(value).__name__}
 
-    def _resolve(self, data: dict) -> Any:
+    def _resolve(self, data: dict, buffers: list[bytearray]) -> Any:
         match data["k"]:
             case "answer":
                 return self.answers[data["name"]]
@@ -170,6 +170,8 @@ class Workroom:
                 return _library(data["name"])
             case "model":
                 return self._model(data)
+            case "made":
+                return _library(data["name"])(*(self._value(part, buffers) for part in data["parts"]))
             case "generator":
                 return torch.Generator(self.device).manual_seed(data["seed"])
         raise NotAValue(f"unknown kind {data['k']}")

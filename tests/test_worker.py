@@ -11,6 +11,7 @@ from autograder.room import RoomBroken
 from autograder.submission import Source
 from mechinterp_course.checking.comparison import expect_close
 from mechinterp_course.checking.draw import Draw
+from mechinterp_course.checking.feature_cases import Dictionary
 from mechinterp_course.checking.verdict import CheckFailed, NotWritten, StudentFault
 from mechinterp_course.layout import PACKAGE
 from mechinterp_course.models import load_language_model
@@ -39,6 +40,12 @@ def first_pattern(model, tokens):
 
 def logits(model, images):
     return model(images)
+
+def three_numbers(generator):
+    return torch.randint(0, 1000, (3,), generator=generator)
+
+def encoded(dictionary, x):
+    return dictionary.encode(x)
 
 def leave_a_hook(model):
     model.layer3[1].bn2.register_forward_hook(lambda module, inputs, output: 0 * output)
@@ -188,6 +195,20 @@ def test_what_is_done_to_a_vision_model_there_is_seen_and_stays_there_until_the_
     assert not torch.allclose(student.logits(model, images), model(images), atol=0.1)
     student.begin(0)
     torch.testing.assert_close(student.logits(model, images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_generator_arrives_as_it_was_seeded(student):
+    generator = torch.Generator().manual_seed(7)
+    expected = torch.randint(0, 1000, (3,), generator=generator)
+    assert student.three_numbers(generator).tolist() == expected.tolist()
+
+
+def test_a_case_of_the_checking_library_is_made_there_from_its_parts(student):
+    dictionary = Dictionary(*(torch.randn(*shape) for shape in ((4, 6), (6,), (6, 4), (4,))))
+    x = torch.randn(3, 4)
+    assert torch.allclose(student.encoded(dictionary, x), dictionary.encode(x))
+    with pytest.raises(TypeError, match="can't pass a object"):
+        student.encoded(object(), x)
 
 
 def test_a_change_to_an_argument_is_reported_and_stays_there(student):

@@ -33,6 +33,11 @@ class Dictionary:
     def __init__(self, W_enc, b_enc, W_dec, b_dec):
         self.W_enc, self.b_enc, self.W_dec, self.b_dec = W_enc, b_enc, W_dec, b_dec
 
+    @property
+    def made_of(self):
+        """What makes it again elsewhere."""
+        return self.W_enc, self.b_enc, self.W_dec, self.b_dec
+
     def encode(self, x):
         return ((x - self.b_dec) @ self.W_enc + self.b_enc).relu()
 
