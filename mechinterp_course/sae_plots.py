@@ -46,3 +46,21 @@ def plot_cosines(values: Float[Tensor, "row column"], rows: Sequence[str], colum
         figure.colorbar(image, ax=axes, label="cosine", ticks=[-1, 0, 1])
         plt.close(figure)
     return figure
+
+
+def plot_by_world(outcomes: dict[str, Sequence[Outcome]], label: str = "mean matched cosine") -> Figure:
+    """What each kind has found, kinds down; the runs in one world are joined by a line."""
+    with course_style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.36 * len(outcomes) + 0.9), layout="constrained")
+        names = list(outcomes)
+        for world, runs in enumerate(zip(*outcomes.values(), strict=True)):
+            found = [run.recovery.mean_cosine for run in runs]
+            style = {"color": SERIES[world % len(SERIES)], "marker": MARKS[world % len(MARKS)]}
+            axes.plot(found, range(len(names)), linewidth=0.9, markersize=6, label=f"world {world}", **style)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set(xlabel=label)
+        axes.grid(axis="x", linewidth=0.5, alpha=0.5)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        plt.close(figure)
+    return figure

@@ -5,7 +5,7 @@ import torch
 
 from mechinterp_course import sae
 from mechinterp_course.catalogue import embedded
-from mechinterp_course.feature_matching import match_features, recovery
+from mechinterp_course.feature_matching import match_features
 from mechinterp_course.figures.dictionary import load_part
 from mechinterp_course.figures.directions import held_out_rows, principal_directions
 from mechinterp_course.known_features import draw_known_features
@@ -21,7 +21,6 @@ from mechinterp_course.sae_comparison import (
     shrinkage,
     trained,
 )
-from mechinterp_course.sae_training import Schedule, train
 
 torch.set_num_threads(1)
 SEEDS = range(5)
@@ -83,20 +82,6 @@ def test_children_absorb_their_parent_the_more_the_stronger_l1_is():
     weak, strong = measured
     assert min(weak.with_child) > 0.8 and max(strong.with_child) < 0.5 < 0.75 < strong.alone
     assert strong.child_cosines[:, 1].min() > 0.4 > weak.child_cosines[:, 1].max()
-
-
-def test_fewer_dead_is_not_more_found(worlds):
-    dead, cosine = {}, {}
-    for revive in (None, "resample", "auxiliary"):
-        one = sae.SparseAutoencoder(32, 96, "topk", k=3, seed=3)
-        with torch.no_grad():
-            one.b_enc[:72] = -1.0
-        train(one, worlds[0].activations, Schedule(700, learning_rate=0.005, revive=revive, window=50))
-        with torch.no_grad():
-            dead[revive] = sae.dead_features(one.encode(worlds[0].activations)).sum().item()
-            cosine[revive] = recovery(one.W_dec, worlds[0].directions).mean_cosine
-    assert dead["auxiliary"] < dead["resample"] - 10 < dead[None]
-    assert cosine["resample"] > cosine["auxiliary"] > cosine[None] + 0.05
 
 
 def test_what_course_sae_and_its_rivals_pass_on():

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version 1b28df418996.
+"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version 762046523265.
 
 Written by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 231dabe84679.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version f1f66637d29d.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """
@@ -164,8 +164,15 @@ def some_text(draw, model, rows):
 
 
 def with_its_own_mlp(function, model, tokens, layer):
-    """The result for a transcoder that is the layer's MLP itself."""
-    return function(model, tokens, layer, model.blocks[layer].mlp)
+    """The result for a transcoder that computes what the layer's MLP does, from its weights."""
+    W_in, b_in, W_out, b_out = (
+        weights[layer] for weights in (model.W_in, model.b_in, model.W_out, model.b_out)
+    )
+
+    def mlp(reads):
+        return torch.nn.functional.gelu(reads @ W_in + b_in, approximate="tanh") @ W_out + b_out
+
+    return function(model, tokens, layer, mlp)
 
 
 def hooks_left(function, model, *arguments):

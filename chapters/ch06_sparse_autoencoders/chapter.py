@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "1b28df418996", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
+#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "762046523265", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch06_sparse_autoencoders`, version `1b28df418996`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
+*Chapter `ch06_sparse_autoencoders`, version `762046523265`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
 """
 
 # %% [markdown]
@@ -728,7 +728,7 @@ how many different true directions are nearest to some found one. Read the table
 - **Unexplained variance does not order the kinds.** The best reconstruction is by the one that found nothing; the frozen random
   decoder explains most of the variance ([2602.14111](https://arxiv.org/abs/2602.14111) makes this point for language models).
 - **TopK hardly shrinks what it finds (below), and pays elsewhere.** Here, in this short training, it got stuck with several directions per feature more
-  often than L1. Another learning rate may change that; the claim is only about what was run.
+  often than L1. Another learning rate may change that; *Choosing a dictionary* tries.
 - **L0 is not the truth either.** On average 2.4 directions are active. The L1 autoencoder has the directions and lets more of them fire.
 
 So what does each number hide? First the sizes, for L1 and TopK. Then
@@ -764,27 +764,7 @@ With much L1 the parent's feature, whose *direction* is perfect, misses more tha
 child's feature has taken the parent's direction into its own. By its top contexts the parent's feature is what it seems to be. It is
 the tokens on which it is *silent* that tell, and one does not look at these.
 
-And the **dead**. In a TopK autoencoder with twice as many features as directions, most begin with a bias that
-keeps them silent. Two ways to revive them: **resampling** points a dead feature at a token that is badly reconstructed (Bricken et al. 2023); the **auxiliary
-loss** lets the dead ones explain what the living left over (Gao et al. 2024). Both are in `sae_training`, some ten lines each.
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    print("            mean cosine    dead, of 96    variance unexplained")
-    for revive in (None, "resample", "auxiliary"):
-        one = sae.SparseAutoencoder(32, 96, "topk", k=3, seed=3)
-        with torch.no_grad():
-            one.b_enc[:72] = -1.0
-        schedule = sae_training.Schedule(700, learning_rate=0.005, revive=revive, window=50)
-        sae_training.train(one, world.activations, schedule).requires_grad_(False)
-        seen, dead = sae_comparison.outcome(one, world), sae.dead_features(one.encode(world.activations)).sum()
-        print(f"{revive or 'neither':11} {seen.recovery.mean_cosine:10.3f} {dead:14d} {seen.unexplained:20.3f}")
-
-# %% [markdown]
-r"""
-Both find more. But the one that leaves fewer dead is not the one that finds more: a feature may live and say nothing that is
-there. The dead share counts waste; it is not a score.
+And features die: *Choosing a dictionary* revives them, in two ways, and looks at absorption in more families and kinds.
 
 ## A real model
 
@@ -970,8 +950,7 @@ Three lines are there to be distrusted.
 - **The frozen random decoder and as many principal directions** say what `course-sae` adds: that much cannot be had from any directions,
   nor from those of most variance.
 
-(A **transcoder** is the same machine with another target: it reads what goes into an MLP and is trained to write what comes out, so that its features
-are steps of a computation. sae-lens loads them with `Transcoder`; `feature_acts @ W_dec + b_dec` is then compared with the MLP's output.)
+A **transcoder**, which reads what goes into an MLP and writes what comes out, is in *Choosing a dictionary* too.
 
 </details>
 
@@ -986,7 +965,7 @@ are steps of a computation. sae-lens loads them with `Transcoder`; `feature_acts
 | `course-sae` keeps what the model uses, with 17 numbers a token | cross-entropy recovered, beside PCA, a random decoder and an untrained model | another text |
 
 And what not. None of the numbers of the last table says that its features are the model's. The world's directions were nearly orthogonal,
-independent and all alike; a model's need not be. What a single feature of `course-sae` means, and whether the model uses it, is the subject of the next chapter.
+independent and all alike; a model's need not be. What a single feature of `course-sae` means, and whether the model uses it, is the subject of *Features and steering*.
 """
 
 # %% [markdown]

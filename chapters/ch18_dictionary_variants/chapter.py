@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "231dabe84679", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "f1f66637d29d", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `231dabe84679`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `f1f66637d29d`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -548,7 +548,7 @@ if __name__ == "__main__":
             "auxiliary loss": "the auxiliary loss",
         }
         answer = answers[max(answers, key=cosine.get)]
-        sae_plots.plot_recovery(outcomes)
+        sae_plots.plot_by_world({name: outcomes[name] for name in (*revival.TRIES, "L1")})
         what_mends_topk.compare(answer)
 
 # %% [markdown]
@@ -740,11 +740,12 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Recall hides it as cosines do. With BatchTopK the parents' *directions* are right in five families of six, and their features are silent on most tokens with a child,
-where the child's feature speaks for both. An L0 below the truth forces somebody to be silent, and it is the parent, whom the child implies.
+Cosines hide it. In the second of the two worlds every parent has a partner with a cosine of 0.9 or more, and these partners are silent on more than half of the
+tokens with a child, where the child's feature speaks for both. An L0 below the truth forces somebody to be silent, and the parent is the one whom another implies. Recall hides it less, but it
+counts what was simply missed in the same number.
 
-Nesting helps a lot: with 8 features that have to manage alone, absorption falls to less than a third. It is not free and not a cure. More variance is unexplained at the same L0,
-some absorption is left, and the widths are a bet: with 12, 24 and 48 one parent's direction is not found at all in one of the worlds. Try k = 3, which is above the true L0, with `known_families.measured`: what is left of the difference?
+Nesting helps a lot: absorption falls to less than a third. It is not free and not a cure. More variance is unexplained at the same L0, some absorption is left, and how much depends on the
+widths, which are a bet on how many parents there are. Try k = 3, which is above the true L0, with `known_families.measured`: what is left of the difference?
 
 </details>
 
@@ -814,8 +815,15 @@ def some_text(draw, model, rows):
 
 
 def with_its_own_mlp(function, model, tokens, layer):
-    """The result for a transcoder that is the layer's MLP itself."""
-    return function(model, tokens, layer, model.blocks[layer].mlp)
+    """The result for a transcoder that computes what the layer's MLP does, from its weights."""
+    W_in, b_in, W_out, b_out = (
+        weights[layer] for weights in (model.W_in, model.b_in, model.W_out, model.b_out)
+    )
+
+    def mlp(reads):
+        return torch.nn.functional.gelu(reads @ W_in + b_in, approximate="tanh") @ W_out + b_out
+
+    return function(model, tokens, layer, mlp)
 
 
 def hooks_left(function, model, *arguments):

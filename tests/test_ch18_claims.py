@@ -1,0 +1,102 @@
+"""What the prose of ch18_dictionary_variants says is what is measured, with a margin."""
+
+import pytest
+import torch
+
+from mechinterp_course import known_families, revival, sae, transcoders
+from mechinterp_course.feature_matching import match_features, recovery
+from mechinterp_course.figures.directions import held_out_rows
+from mechinterp_course.known_features import draw_known_features
+from mechinterp_course.making.dictionary_recipes import dictionary_recipe, rows_of
+from mechinterp_course.models import load_language_model
+from mechinterp_course.sae_comparison import KINDS, outcome, trained
+from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
+from mechinterp_course.sae_training import Schedule, train
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return draw_known_features(d_in=32, features=48, probability=0.05, seed=0)
+
+
+def test_what_batchtopk_says_of_a_token_depends_on_its_company(world):
+    one, there = trained(KINDS["BatchTopK"], world, seed=0), (world.feature_acts > 0).sum(dim=1)
+    counts = []
+    for others in (
+        world.activations[:0],
+        world.activations[there <= 1][:63],
+        world.activations[there >= 5][:63],
+    ):
+        together = (torch.cat([token[None], others]) for token in world.activations[:6])
+        counts.append([(one.encode(rows)[0] > 0).sum().item() for rows in together])
+    alone, quiet, loud = counts
+    assert alone == [3] * 6 and sum(quiet) > 1.5 * sum(alone) > 2 * sum(loud)
+    assert (alone[1], quiet[1], loud[1]) == (3, 1, 0)
+
+
+def test_a_narrow_bandwidth_leaves_thresholds_where_they_began_and_nearly_all_features_on(world):
+    found = {}
+    for bandwidth in (2.0, 0.00005):
+        settings = {"l0_coefficient": 1.0, "jumprelu_bandwidth": bandwidth, "jumprelu_init_threshold": 0.1}
+        one = train_with_sae_lens(world.activations, "jumprelu", 48, Run(300, 512, 1e-2), **settings)
+        found[bandwidth] = outcome(one, world)
+    wide, narrow = found.values()
+    assert narrow.l0 > 25 and wide.l0 < 2.4 < narrow.l0
+    assert narrow.unexplained < wide.unexplained / 3
+    assert narrow.recovery.mean_cosine < 0.6 and wide.recovery.mean_cosine > 0.94
+
+
+def test_revival_mends_topk_and_patience_does_not(world):
+    tries = ("TopK", "twice as long", "resampling", "auxiliary loss")
+    found = revival.compare_revivals([1], tries)
+    cosine = {name: runs[0].recovery.mean_cosine for name, runs in found.items()}
+    assert abs(cosine["twice as long"] - cosine["TopK"]) < 0.015
+    assert min(cosine["resampling"], cosine["auxiliary loss"]) > cosine["TopK"] + 0.01, cosine
+
+
+def test_fewer_dead_is_not_more_found(world):
+    dead, cosine = {}, {}
+    for revive in (None, "resample", "auxiliary"):
+        one = sae.SparseAutoencoder(32, 96, "topk", k=3, seed=3)
+        with torch.no_grad():
+            one.b_enc[:72] = -1.0
+        train(one, world.activations, Schedule(700, learning_rate=0.005, revive=revive, window=50))
+        with torch.no_grad():
+            dead[revive] = sae.dead_features(one.encode(world.activations)).sum().item()
+            cosine[revive] = recovery(one.W_dec, world.directions).mean_cosine
+    assert dead["auxiliary"] < dead["resample"] - 10 < dead[None]
+    assert cosine["resample"] > cosine["auxiliary"] > cosine[None] + 0.05
+
+
+def test_nesting_lessens_absorption_at_the_price_of_reconstruction():
+    seen, found = known_families.family_world(1), []
+    for kind, settings in (("batchtopk", {}), ("matryoshka", {"matryoshka_widths": [8, 48]})):
+        one = train_with_sae_lens(seen.activations, kind, 48, Run(300, 512, 1e-2, 1), k=2, **settings)
+        cosine = match_features(one.W_dec, seen.directions)[1]
+        assert min(cosine[parent].item() for parent, _ in known_families.FAMILIES) > 0.88
+        found.append(known_families.in_families(one, seen))
+    plain, nested = found
+    assert plain.absorbed > 0.5 and nested.absorbed < plain.absorbed / 3
+    assert nested.unexplained > plain.unexplained and abs(nested.l0 - plain.l0) < 0.25
+
+
+def test_a_transcoder_beats_an_affine_map_and_a_frozen_decoder_does_not():
+    model, recipe = load_language_model("course-gpt2"), dictionary_recipe("course-sae")
+    tokens = rows_of(model.tokenizer.backend_tokenizer, recipe, seed=0, rows=80)
+    reads, writes = transcoders.mlp_activations(model, tokens, 2)
+    rows = held_out_rows(model, 1000, 6)
+    stand_ins = {
+        "transcoder": transcoders.train_transcoder(reads, writes, 512, Run(110)),
+        "frozen": transcoders.train_transcoder(reads, writes, 512, Run(50), frozen_decoder=True),
+        "affine": transcoders.best_affine(reads, writes),
+        "rank": transcoders.best_affine(reads, writes, rank=16),
+        "zero": torch.zeros_like,
+    }
+    recovered = {
+        name: transcoders.transcoder_recovered(model, rows, 2, one) for name, one in stand_ins.items()
+    }
+    assert recovered["transcoder"] > recovered["affine"] + 0.08 > 0.6, recovered
+    assert recovered["affine"] > recovered["frozen"] + 0.1 and recovered["affine"] > recovered["rank"] + 0.1
+    assert recovered["zero"] < 0.02
