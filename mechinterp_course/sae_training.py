@@ -96,7 +96,7 @@ def resample_dead(
     if not dead.any():
         return
     loss = (sae(activations) - activations).square().sum(dim=-1)
-    drawn = torch.multinomial(loss.square(), int(dead.sum()), replacement=True, generator=generator)
+    drawn = torch.multinomial(loss.square().cpu(), int(dead.sum()), replacement=True, generator=generator)
     towards = activations[drawn] - sae.b_dec
     rows = towards / towards.norm(dim=-1, keepdim=True)
     if not sae.tied:
@@ -149,7 +149,7 @@ def train(
     sae.W_dec.requires_grad_(not frozen_decoder)
     optimizer = torch.optim.Adam([each for each in sae.parameters() if each.requires_grad])
     generator = torch.Generator().manual_seed(schedule.seed)
-    idle = torch.zeros(len(sae.W_dec), dtype=torch.int64)  # steps since each feature fired
+    idle = torch.zeros_like(sae.b_enc, dtype=torch.int64)  # steps since each feature fired
     for number, batch in enumerate(_batches(activations, schedule, generator)):
         _set_rate(optimizer, schedule, number)
         feature_acts, loss = _loss(sae, batch, schedule, idle)
@@ -212,10 +212,8 @@ def _update(sae: SparseAutoencoder, optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
         return
     with torch.no_grad():
-        along = (sae.W_dec.grad * sae.W_dec).sum(
-            dim=-1, keepdim=True
-        )  # rows have unit length before each step
-        sae.W_dec.grad -= along * sae.W_dec
+        rows = sae.W_dec  # of unit length before each step
+        rows.grad -= (rows.grad * rows).sum(dim=-1, keepdim=True) * rows
         optimizer.step()
         sae.W_dec /= sae.W_dec.norm(dim=-1, keepdim=True)
 
