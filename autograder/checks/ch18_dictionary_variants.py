@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version f1f66637d29d.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 56a14f28c4e7.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "f1f66637d29d", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "56a14f28c4e7", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `f1f66637d29d`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `56a14f28c4e7`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -886,9 +886,9 @@ if __name__ == "__main__":
         seen = dictionary_recipes.rows_of(course_model.tokenizer.backend_tokenizer, recipe, seed=0, rows=160)
         reads, writes = transcoders.mlp_activations(course_model, seen, LAYER)
         stand_ins = {
-            "transcoder": transcoders.train_transcoder(reads, writes, 512, Run(170)),
+            "transcoder": transcoders.train_transcoder(reads, writes, 512, Run(150)),
             "transcoder, frozen random decoder": transcoders.train_transcoder(
-                reads, writes, 512, Run(170), frozen_decoder=True
+                reads, writes, 512, Run(150), frozen_decoder=True
             ),
             "affine map": transcoders.best_affine(reads, writes),
             "affine map of rank 16": transcoders.best_affine(reads, writes, rank=16),
@@ -909,8 +909,8 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-The affine map is the rival to beat, and nobody reports it: more than half of what this MLP earns is linear in what it reads. The transcoder leaves a third of its error and
-recovers nine tenths, with 16 numbers a token. An affine map through 16 directions, which is to a transcoder what principal directions are to an SAE, recovers a quarter. And with a frozen
+The affine map is the rival to beat, and nobody reports it: more than half of what this MLP earns is linear in what it reads. The transcoder leaves less than half of its
+error and recovers more than four fifths, with 16 numbers a token. An affine map through 16 directions, which is to a transcoder what principal directions are to an SAE, recovers a quarter. And with a frozen
 random decoder, of the same size and sparsity, most is lost: that the directions are *learned* matters here. Zero is below the mean: zero ablation would have made all of them look better.
 
 Three limits. What the transcoder leaves unexplained may be the very step one is interested in. It was trained for a few seconds on one model's texts, and says nothing of others. And a good
