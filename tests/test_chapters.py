@@ -1,14 +1,13 @@
 """Every chapter proves its checks: right answers pass, stubs and known mistakes don't, mistakes are named.
 
-Where an exercise's certificate is up to date, one mistake and one right answer of four are tried: a sample of
-what it has proven. `mechinterp certify` tries all.
+Of an exercise's mistakes, and of its right answers, one of four is tried in every run. The others are marked
+`proof` (`pytest -m proof`), and are skipped where a certificate that is up to date has proven them.
 """
 
 import functools
 import importlib
 import importlib.util
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
@@ -29,7 +28,7 @@ from mechinterp_course.layout import course_root
 torch.set_num_threads(1)
 SLUGS = chapter_slugs(course_root())
 SEEDS = (0, 1)
-SAMPLE = 4  # one of so many answers that are certified is tried
+SAMPLE = 4  # one of so many answers is tried in every run
 REPLAYS = Replays()
 
 
@@ -114,26 +113,24 @@ def certified(exercise: str) -> frozenset[str]:
     return frozenset(s for s in RESTS_ON if entry["sections"][s]["key"] == combined(now, RESTS_ON[s]))
 
 
-def skip_if_certified(exercise: Exercise, section: str, answer: str) -> None:
-    if zlib.crc32(answer.encode()) % SAMPLE and section in certified(exercise.name):
+def skip_if_certified(request: pytest.FixtureRequest, exercise: Exercise, section: str) -> None:
+    if request.node.get_closest_marker("proof") and section in certified(exercise.name):
         pytest.skip("proven by a certificate that is up to date")
+
+
+def cases(of_chapter: Callable[[str], dict[str, Iterable[str]]]) -> Iterator[object]:
+    """Yield (exercise, answer) for all answers of all chapters; most are marked."""
+    for slug in SLUGS:
+        for name, answers in of_chapter(slug).items():
+            for place, answer in enumerate(answers):
+                marks = pytest.mark.proof if place % SAMPLE else ()
+                yield pytest.param(chapter(slug).exercise(name), answer, id=f"{name}-{answer}", marks=marks)
 
 
 EXERCISES = [
     pytest.param(exercise, id=exercise.name) for slug in SLUGS for exercise in chapter(slug).exercises
 ]
-VARIANTS = [
-    pytest.param(chapter(slug).exercise(name), variant, id=f"{name}-{variant}")
-    for slug in SLUGS
-    for name, found in variants(slug).items()
-    for variant in found
-]
-MISTAKES = [
-    pytest.param(chapter(slug).exercise(name), mistake, id=f"{name}-{mistake}")
-    for slug in SLUGS
-    for name, found in load_mistakes(slug).items()
-    for mistake in found
-]
+VARIANTS, MISTAKES = list(cases(variants)), list(cases(load_mistakes))
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
@@ -166,16 +163,16 @@ def test_a_stub_is_not_written_yet_for_every_check(exercise):
 
 
 @pytest.mark.parametrize(("exercise", "variant"), VARIANTS)
-def test_a_right_answer_passes_however_it_is_written(exercise, variant):
-    skip_if_certified(exercise, "right", variant)
+def test_a_right_answer_passes_however_it_is_written(request, exercise, variant):
+    skip_if_certified(request, exercise, "right")
     answer = variants(slug_of(exercise))[exercise.name][variant]
     assert set(outcomes(exercise, answer, seed=3).values()) == {"passed"}
 
 
 @pytest.mark.parametrize(("exercise", "mistake"), MISTAKES)
-def test_a_known_mistake_is_rejected_and_named(exercise, mistake):
+def test_a_known_mistake_is_rejected_and_named(request, exercise, mistake):
     """At least one check fails, and all checks of the exercise together give the right name."""
-    skip_if_certified(exercise, "mistakes", mistake)
+    skip_if_certified(request, exercise, "mistakes")
     known = load_mistakes(slug_of(exercise))[exercise.name]
     failed, passed = [], []
     for check in exercise.checks:
