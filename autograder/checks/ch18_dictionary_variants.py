@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 56a14f28c4e7.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 79f4b1869a9f.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """
@@ -280,7 +280,9 @@ def auxiliary_loss__sends_gradients_where_they_belong(student, draw):
 def auxiliary_loss__knows_simple_errors(student, draw):
     """none dead gives 0, what the living say changes nothing, twice the tokens neither; a case by hand"""
     error, pre_activations, dead, W_dec = some_dead(draw, 5)
-    expect_close(student.auxiliary_loss(error, pre_activations, dead & False, W_dec, 3), 0.0)
+    nobody = error, pre_activations, dead & False, W_dec, 3
+    expect_close(student.auxiliary_loss(*nobody), torch.zeros((), device=draw.device), dims="")
+    expect_untouched(student, student.auxiliary_loss, *nobody)
     known = sae_training.auxiliary_loss(error, pre_activations, dead, W_dec, 3).item()
     louder = pre_activations + 9.0 * ~dead
     expect_close(student.auxiliary_loss(error, louder, dead, W_dec, 3), known)
