@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 2038862bcf61.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 6592141c72ee.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """
@@ -32,8 +32,8 @@ def probe_direction__agrees_with_the_reference(student, draw):
         groups, penalty = two_groups(draw, *sizes), draw.choice([0.05, 0.2, 1.0])
         expected = probing.probe_direction(*groups, penalty)
         direction, threshold = reading(student.probe_direction(*groups, penalty), groups[0].shape[1])
-        expect_close(direction, expected[0], dims="d_model", atol=1e-4)
-        expect_close(threshold, expected[1], atol=1e-3)
+        expect_close(direction, expected[0], dims="d_model")
+        expect_close(threshold, expected[1])
     probes.expect_untouched(student, student.probe_direction, *groups, penalty)
 
 
@@ -42,9 +42,9 @@ def probe_direction__finds_what_tells_and_not_what_was_written(student, draw):
     positive, negative, written, other = planted_groups(draw)
     direction, threshold = reading(student.probe_direction(positive, negative, 1e-6), len(written))
     telling = written - (written @ other) * other
-    expect_close(direction, telling / telling.norm(), dims="d_model", atol=2e-3)
+    expect_close(direction, telling / telling.norm(), dims="d_model")
     centre = (positive.mean(0) + negative.mean(0)) / 2
-    expect_close(threshold, (centre @ direction).item(), atol=5e-3)
+    expect_close(threshold, (centre @ direction).item())
 
 
 def probe_direction__moves_turns_and_repeats(student, draw):
@@ -60,15 +60,15 @@ def probe_direction__moves_turns_and_repeats(student, draw):
     (own, place), moved, turned, doubled = (
         reading(student.probe_direction(*case, penalty), len(shift)) for case in cases
     )
-    expect_close(own.norm().item(), 1.0, atol=1e-4)
+    expect_close(own.norm().item(), 1.0)
     expect((positive @ own).mean() > (negative @ own).mean(), "The direction points to the negative group.")
     for (direction, threshold), sign, far in (
         (moved, 1, (shift @ own).item()),
         (turned, -1, 0),
         (doubled, 1, 0),
     ):
-        expect_close(direction, sign * own, dims="d_model", atol=1e-4)
-        expect_close(threshold, sign * place + far, atol=1e-3)
+        expect_close(direction, sign * own, dims="d_model")
+        expect_close(threshold, sign * place + far)
 
 
 def word_direction__agrees_with_the_reference(student, draw):
@@ -104,8 +104,8 @@ def word_direction__is_the_embedding_where_nothing_has_been_read(student, draw):
 def refusal_curve__agrees_with_the_reference(student, draw):
     """refusal_curve agrees with the reference on requests of several lengths, for amounts of both signs in any order"""
     model = draw.language_model("course-attn-2l")
-    for _ in range(2):
-        case = requests(draw, model, lambda: [draw.integer(-6, 6) / 2 for _ in range(4)])
+    for early in (True, False):
+        case = requests(draw, model, lambda: [draw.integer(-6, 6) / 2 for _ in range(4)], early)
         expected = dose_response.refusal_curve(model, *case)
         expect_close(student.refusal_curve(model, *case), expected, dims="amount")
 
@@ -143,7 +143,7 @@ def smallest_dose__each_bound_counts(student, draw):
     good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
     expect_equal(probes.as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
     probes.expect_untouched(student, student.smallest_dose, doses, *good, intact)
-    for number, bad in enumerate((0.15, 0.6, 2.05)):
+    for number, bad in enumerate((0.12, 0.6, 2.05)):
         for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
             curves = [curve.clone() for curve in good]
             curves[number][spoiled] = bad
@@ -161,8 +161,9 @@ def share_cut_interval__bounds_are_those_of_all_resamples(student, draw):
 
 def share_cut_interval__pairs_stay_together_at_any_level(student, draw):
     """where few of many refusals are cut the interval is narrow, others are left out, and other levels are heeded"""
-    for level, requests_drawn, refused, cut in ((0.8, 30, 15, 2), (0.95, 10, 3, 2)):
-        before, after = a_change(draw, requests_drawn, refused, cut, draw.integer(0, 1))
+    new = draw.integer(0, 1)
+    for level, *case in ((0.8, 30, 15, 2, new), (0.95, 10, 3, 2, new), (0.6, 10, 2, 1, 0)):
+        before, after = a_change(draw, *case)
         found = student.share_cut_interval(before, after, 10000, draw.seed(), level)
         expect_bounds(found, before, after, 10000, level)
 

@@ -5,7 +5,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechinterp_course.checking.comparison import expect
-from mechinterp_course.metrics import at_positions
 
 CLEAR = 0.02  # logits: how far each request stays from the border between its two answers
 Rows = Float[Tensor, "example d_model"]
@@ -44,13 +43,15 @@ def reading(result, d_model) -> tuple[Tensor, float]:
     return result[0], float(result[1])
 
 
-def requests(draw, model, amounts_of, count=9):
+def requests(draw, model, amounts_of, early=False, count=9):
     """Arguments of a curve: (hook, direction, amounts, tokens, last, words), no request near the border.
 
     Rows end at places that differ, and what stands behind them is other text; `amounts_of` gives amounts.
+    With `early`, what is added before the end matters, since later layers attend to it.
     """
     while True:
-        hook = f"blocks.{draw.integer(0, model.cfg.n_layers - 1)}.hook_resid_{draw.choice(['pre', 'post'])}"
+        layer = 0 if early else draw.integer(0, model.cfg.n_layers - 1)
+        hook = f"blocks.{layer}.hook_resid_{draw.choice(['pre', 'post'])}"
         direction = 3 * draw.normal(model.cfg.d_model) / model.cfg.d_model**0.5
         tokens = draw.tokens(count, 9, model.cfg.d_vocab)
         last = torch.tensor([draw.integer(3, 7) for _ in range(count)])
@@ -61,17 +62,21 @@ def requests(draw, model, amounts_of, count=9):
 
 
 def clear_of_the_border(model, hook, direction, amounts, tokens, last, words) -> bool:
-    """Whether the words' logits differ by more than rounding for all requests, and the shares by amount."""
+    """Whether rounding decides nothing, and another dose, or another place to read at, gives other shares."""
     from mechinterp_course.steering import adding
 
     margins = []
     for amount in amounts:
         with torch.no_grad(), adding(model, hook, direction, amount):
-            answers = at_positions(model(tokens), last[:, None])[:, 0]
-        margins.append(answers[:, words[0]] - answers[:, words[1]])
+            logits = model(tokens)
+        margins.append(logits[..., words[0]] - logits[..., words[1]])
     margins = torch.stack(margins)
-    shares = (margins > 0).float().mean(dim=1)
-    return bool(margins.abs().min() > CLEAR and len(set(shares.tolist())) >= len(amounts) - 1)
+    own, before = (margins[:, torch.arange(len(last)), place] for place in (last, last - 1))
+    shares = (own > 0).float().mean(dim=1)
+    others = [(each > 0).float().mean(dim=1) for each in (before, margins[..., -1])]
+    told = all(not torch.equal(each, shares) for each in others)
+    varied = len(set(shares.tolist())) >= min(len(amounts), 3)
+    return bool(own.abs().min() > CLEAR) and told and varied
 
 
 def curve_and_after(function, model, *case):
