@@ -115,7 +115,11 @@ def test_watching_checks_again_only_what_changed(session, learner, capsys):
 
 @pytest.mark.parametrize(
     ("exercise", "hurried", "sought"),
-    [("ablate_head", True, False), ("ablate_head", False, True), ("induction_score", True, True)],
+    [
+        ("find_induction_heads", True, False),
+        ("find_induction_heads", False, True),
+        ("induction_score", True, True),
+    ],
 )
 def test_a_learner_does_not_wait_while_slips_are_tried_on_a_model(exercise, hurried, sought):
     examiner = Examiner(SimpleNamespace(), seed=0, rooms=SimpleNamespace(), hurried=hurried)

@@ -1,4 +1,4 @@
-"""The demo: three sample submissions, graded as a newcomer's first command does it."""
+"""The demo: three sample submissions of two chapters, graded as a newcomer's first command does it."""
 
 import io
 import json
@@ -61,6 +61,7 @@ def test_typical_mistakes_cost_their_own_exercises_and_no_later_ones(graded):
         "ablate_head": "partial",
         "patch_head_output": "failed",
         "rank_heads_by_effect": "passed",
+        "refute_redundancy": "partial",
         "is_induction_head": "partial",
     }
 
@@ -84,6 +85,7 @@ def test_a_syntax_error_and_an_endless_loop_cost_only_their_cells(graded):
         "ablate_head": "passed",
         "patch_head_output": "not_run",
         "rank_heads_by_effect": "not_run",
+        "refute_redundancy": "not_run",
         "is_induction_head": "not_run",
     }
     kinds = {"copying_gain": "timeout", "induction_score": "syntax_error", "is_induction_head": "not_written"}

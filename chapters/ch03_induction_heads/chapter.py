@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "b4486256ab7e", "source": "solutions/ch03_induction_heads/chapter.py"}
+#   mechinterp_course: {"chapter": "ch03_induction_heads", "version": "8806ce8a00d7", "source": "solutions/ch03_induction_heads/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch03_induction_heads`, version `b4486256ab7e`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
+*Chapter `ch03_induction_heads`, version `8806ce8a00d7`, written from `solutions/ch03_induction_heads/chapter.py` by `python -m mechinterp_course.authoring ch03_induction_heads`.*
 """
 
 # %% [markdown]
@@ -20,15 +20,15 @@ No weight changed in between. Whatever the model learned about that line, it lea
 in the one place it has: the activations of the text so far. Somewhere in there is a mechanism, made of a few
 attention heads, that finds the last time this happened and copies what came next.
 
-In this chapter you find it, by three questions, each of which needs more than the one before:
+In this chapter you look for it, by two questions, the second of which needs more than the first:
 
 1. **What does the model do?** Losses, measured on text in which nothing but copying can help.
 2. **Where do its heads look?** Attention patterns, which are suggestive and cheap.
-3. **What would break without them?** Interventions, which are the only evidence here about causes.
 
-Then you take your functions to a second model, which also copies, and of which almost none of this is true.
+Then you take your functions to a second model, which also copies, and of which almost none of this is true. What *breaks*
+without these heads is the question of the next chapter, *What a head does* (`ch19_what_a_head_does`).
 
-You need PyTorch, and an idea of what attention does. The chapter takes about two hours. Every exercise is one
+You need PyTorch, and an idea of what attention does. The chapter takes about an hour and a quarter. Every exercise is one
 function, and the cells below it say in a sentence what holds and what does not.
 """
 
@@ -44,11 +44,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from mechinterp_course import heads, metrics, patching
-from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
+from mechinterp_course import heads, metrics
+from mechinterp_course.checking import expect, expect_close, expect_equal
 from mechinterp_course.worlds import tokens as token_world
-
-LOGITS = {"dims": "batch pos d_vocab", "atol": 2e-4}  # how logits are compared: by these axes, up to rounding
 
 
 def repeats(draw, model, longest=16, batch=4):
@@ -81,8 +79,6 @@ def expect_unchanged(student, function, *arguments):
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    from functools import partial
-
     from mechinterp_course import plots
     from mechinterp_course.models import load_language_model
 
@@ -771,576 +767,6 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-## What is causal
-
-Everything so far is correlation. Attention patterns tell you where heads *read*. They don't tell you what a head does
-with what it reads, or whether anything downstream listens. To claim that a head matters, take it away.
-
-The output of an attention layer is a sum over its heads:
-
-$$\text{attn\_out} = \sum_h z_h W_O^h + b_O, \qquad z_h = A_h V_h .$$
-
-$z_h$ is what the head has gathered through its pattern $A_h$, of shape `[batch, pos, d_head]`. TransformerLens keeps
-all of them under `blocks.{layer}.attn.hook_z`, with axes `[batch, pos, head, d_head]`. Since the sum is all that the
-rest of the model ever sees, replacing `z[:, :, head]` replaces exactly that head.
-
-Replacing it *by what* is a choice, and the answer depends on it. **Zero ablation** writes zeros: simple, and a value
-the rest of the model has perhaps never met. **Mean ablation** writes the head's own average: it removes what the head
-says about *this* position and leaves what it always says. We name the kind next to every number.
-
-### A worked example: taking away an MLP
-
-A *hook* is a function that receives an activation during a run and may return another in its place.
-`run_with_hooks` attaches it for one run only.
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    def logits_without_mlp(
-        model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int, kind: str
-    ) -> Tensor:
-        """Logits with the output of one MLP replaced by zeros, or by its mean over batch and positions."""
-
-        def replace(mlp_out, hook):
-            mean = mlp_out.mean(dim=(0, 1), keepdim=True).expand_as(mlp_out)
-            return mean if kind == "mean" else torch.zeros_like(mlp_out)
-
-        return model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{layer}.hook_mlp_out", replace)])
-
-
-    def second_copy(logits, tokens):
-        """Mean loss on tokens 2..length of the second copy, in nats."""
-        return loss_per_token(logits, tokens)[:, tokens.shape[1] // 2 + 1 :].mean().item()
-
-
-    print(f"second-copy loss, intact  {second_copy(course_model(tokens), tokens):6.2f} nats")
-    for layer in range(cfg.n_layers):
-        losses = [
-            second_copy(logits_without_mlp(course_model, tokens, layer, kind), tokens)
-            for kind in ("zero", "mean")
-        ]
-        print(f"without MLP {layer}: zero ablation {losses[0]:5.2f}, mean ablation {losses[1]:5.2f}")
-
-# %% [markdown]
-r"""
-Look at the last MLP. By zero ablation it hardly matters for copying; by mean ablation it matters a great deal. Nothing
-is wrong with either number. They answer different questions: how the rest gets along without this MLP, and how it gets
-along with an MLP that says the same thing everywhere, which can be worse than silence. There is no such thing as *the*
-effect of a component, only the effect of replacing it by something ([Miller et al.
-2024](https://arxiv.org/abs/2407.08734)).
-"""
-
-# %% [markdown]
-r"""
-## Take one head away
-
-*`ablate_head` · 15 minutes · difficulty 3 of 5 · 6 points*
-
-Return the logits of the model on `tokens` with the `z` of one head replaced, at every position of every row:
-
-- `kind="zero"`: by zeros;
-- `kind="mean"`: by that head's own mean over **batch and positions** of these tokens, one vector of size `d_head`;
-- any other kind raises `ValueError`.
-
-The other heads of the layer keep their `z`. No hook may be left on the model afterwards: a forgotten hook silently
-spoils every later measurement, and is among the commonest bugs in this kind of work.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-Take the worked example, with `blocks.{layer}.attn.hook_z` as the place. The hook now changes one slice of what it
-receives instead of all of it.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-The axes of z are `[batch, pos, head, d_head]`, so the head is `z[:, :, head]`, and its mean over batch and positions
-is `z[:, :, head].mean(dim=(0, 1))`.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 3</summary>
-
-Look at `kind` before the model runs. In the hook: `z = z.clone()`, set `z[:, :, head]`, `return z`. Then
-`return model.run_with_hooks(tokens, fwd_hooks=[(name, hook_function)])`.
-
-</details>
-"""
-
-
-# %%
-def ablate_head(
-    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], layer: int, head: int, kind: str = "zero"
-) -> Float[Tensor, "batch pos d_vocab"]:
-    """Logits with one head's z replaced by zeros, or by its mean over batch and positions."""
-    raise NotImplementedError("ablate_head is not written yet")
-
-
-# %% tags=["given"]
-def left_behind(function, model, tokens, *arguments):
-    """Calls `function(model, tokens, *arguments)`; returns the tokens and the model's logits after the call."""
-    function(model, tokens, *arguments)
-    return tokens, model(tokens)
-
-
-def one_head_of_each_layer(draw, model, inputs=1):
-    """For every layer, as many batches of random tokens as there are `inputs`, the layer, and one of its heads."""
-    cases = []
-    for layer in range(model.cfg.n_layers):
-        batch, pos, head = draw.integer(2, 4), draw.integer(5, 14), draw.integer(0, model.cfg.n_heads - 1)
-        cases.append((*(draw.tokens(batch, pos, model.cfg.d_vocab) for _ in range(inputs)), layer, head))
-    return cases
-
-
-# %% tags=["check"]
-def check_zero_ablation_agrees_with_the_reference(student, draw):
-    """zero ablation agrees with the reference in every layer of a relabelled model"""
-    model = draw.language_model()
-    cases = one_head_of_each_layer(draw, model)
-    expected = [patching.ablate_head(model, *case) for case in cases]
-    for case in cases:
-        expect_close(student.ablate_head(model, *case), expected.pop(0), **LOGITS)
-
-
-if __name__ == "__main__":
-    run_check(check_zero_ablation_agrees_with_the_reference)
-
-
-# %% tags=["check"]
-def check_leaves_nothing_behind(student, draw):
-    """after the call the model computes what it did before, and the tokens are unchanged"""
-    model = draw.language_model()
-    tokens, layer = draw.tokens(2, 8, model.cfg.d_vocab), draw.integer(0, model.cfg.n_layers - 1)
-    before, intact = tokens.clone(), model(tokens).clone()
-    after, logits = student.run(left_behind, student.ablate_head, model, tokens, layer, 1)
-    expect_close(after, before, dims="batch pos")
-    expect_close(logits, intact, **LOGITS)
-
-
-if __name__ == "__main__":
-    run_check(check_leaves_nothing_behind)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    def rise_without(model, tokens, removed):
-        """Rise of the second-copy loss with all `removed` heads zero-ablated at once, by one hook for each."""
-
-        def silence(z, hook, head):
-            z[:, :, head] = 0
-            return z
-
-        hooks = [(f"blocks.{layer}.attn.hook_z", partial(silence, head=head)) for layer, head in removed]
-        return second_copy(model.run_with_hooks(tokens, fwd_hooks=hooks), tokens) - second_copy(
-            model(tokens), tokens
-        )
-
-
-    def named(places):
-        return ", ".join(f"L{layer}H{head}" for layer, head in places)
-
-# %% [markdown]
-r"""
-The cell above defines how to remove several heads at once. Next you remove each induction head alone, then all of
-them, and as a control heads of the same layers without the stripe. Zero-ablate the head with the *strongest* stripe,
-and nothing else: by what share of the copying gain does the loss on the second copy rise?
-
-- **a** less than a tenth
-- **b** between a tenth and a half
-- **c** more than half
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    one_of_several = predict(
-        answer=None,  # "a" to "c"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "less than a tenth",
-            "between a tenth and a half",
-            "more than half",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if one_of_several.answered():
-        gain = copying_gain(loss_per_token(course_model(tokens), tokens), 20)
-        places = [(layer, head) for layer in {layer for layer, _ in found} for head in range(cfg.n_heads)]
-        controls = [place for place in places if place not in found][: len(found)]
-        rises = {place: rise_without(course_model, tokens, [place]) for place in found}
-        for place, nats in rises.items():
-            print(f"{named([place]):28} {nats:6.2f} nats, of a gain of {gain:.2f}")
-        print(f"{'sum of these':28} {sum(rises.values()):6.2f}")
-        for name, together in {"all of them at once": found, f"control: {named(controls)}": controls}.items():
-            print(f"{name:28} {rise_without(course_model, tokens, together):6.2f}")
-        share = rises[reader] / gain
-        answer = ["less than a tenth", "between a tenth and a half", "more than half"][(share > 0.1) + (share > 0.5)]
-        one_of_several.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-Each head alone takes away a good part of the gain, and the control does nothing. But compare the sum of the single
-effects with the joint one. If the heads did independent work, the two would agree. Here the joint effect is larger:
-with one head gone, the other still does part of what both did, so each looks less needed than it is *because the other
-is still there*. You will meet an extreme case of this. The opposite happens as well: where part of the work needs
-*both*, each gets the blame for all of that part, and the sum exceeds the whole. A single ablation is a statement about a
-part in the company it keeps.
-
-For the MLPs, the kind of ablation decided the answer. Does it for these heads?
-
-</details>
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    print("rise of the second-copy loss, nats   zero    mean")
-    for name, place in chosen.items():
-        losses = [
-            second_copy(ablate_head(course_model, tokens, *place, kind), tokens) for kind in ("zero", "mean")
-        ]
-        rises = [f"{loss - second_copy(course_model(tokens), tokens):7.3f}" for loss in losses]
-        print(f"L{place[0]}H{place[1]}  {name:26}", *rises)
-
-# %% [markdown]
-r"""
-For the previous-token head the two kinds agree, which makes the claim stronger: in its place, neither zeros nor an
-average will do. For the induction head they don't. Silenced, it leaves the field to the other; made to say its average
-everywhere, it speaks against it, and the loss is larger. That it matters holds under both. *How much* it matters has no
-answer without the kind.
-"""
-
-# %% [markdown]
-r"""
-## Transplant a head's output
-
-*`patch_head_output` · 15 minutes · difficulty 3 of 5 · 4 points*
-
-Ablation asks what is lost. *Activation patching* asks what one activation can carry. Two runs differ in one respect:
-say, in the **clean** one the text repeats, in the **corrupted** one the first copy has been replaced by other
-tokens. Take the `z` of one head from one run and put it into the other.
-
-Return the logits of the **corrupted** run in which the `z` of this one head, at every position, is replaced by the `z`
-that it has in the **clean** run. The two inputs have the same shape. Leave no hook behind.
-
-This direction is called *denoising*: can this head alone bring the behaviour back? With the two inputs swapped it is
-*noising*: does spoiling this head alone destroy it?
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-`_, cache = model.run_with_cache(clean)` and then `cache["blocks.{layer}.attn.hook_z"]` (as an f-string) holds the
-outputs of all heads of the layer, with axes `[batch, pos, head, d_head]`.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-The hook runs on the corrupted tokens: `z = z.clone()`, `z[:, :, head] = clean_z[:, :, head]`, `return z`.
-
-</details>
-"""
-
-
-# %%
-def patch_head_output(
-    model: TransformerBridge,
-    clean: Int[Tensor, "batch pos"],
-    corrupted: Int[Tensor, "batch pos"],
-    layer: int,
-    head: int,
-) -> Float[Tensor, "batch pos d_vocab"]:
-    """Logits of the corrupted run with one head's z taken from the clean run."""
-    raise NotImplementedError("patch_head_output is not written yet")
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """patch_head_output agrees with the reference in every layer of a relabelled model, and leaves the tokens as they were"""
-    model = draw.language_model()
-    cases = one_head_of_each_layer(draw, model, inputs=2)
-    expected = [patching.patch_head_output(model, *case) for case in cases]
-    for case in cases:
-        expect_close(student.patch_head_output(model, *case), expected.pop(0), **LOGITS)
-    expect_unchanged(student, student.patch_head_output, model, *case)
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% [markdown]
-r"""
-Take the previous-token head. *Noising*: put its output from the corrupted run, where the first copy holds other
-tokens, into the clean run. What share of the gain is lost? *Denoising*: put its clean output into the corrupted run.
-What share is restored? ("Large" shall mean more than half.)
-
-- **a** both large
-- **b** only noising large
-- **c** only denoising large
-- **d** both small
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    denoise_or_noise = predict(
-        answer=None,  # "a" to "d"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "both large",
-            "only noising large",
-            "only denoising large",
-            "both small",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if denoise_or_noise.answered():
-        def restored_and_destroyed(model, clean, corrupted, layer, head):
-            """The shares of the gap in second-copy loss that denoising closes and that noising opens."""
-            good, bad = second_copy(model(clean), clean), second_copy(model(corrupted), corrupted)
-            denoised = second_copy(patch_head_output(model, clean, corrupted, layer, head), corrupted)
-            noised = second_copy(patch_head_output(model, corrupted, clean, layer, head), clean)
-            return (bad - denoised) / (bad - good), (noised - good) / (bad - good)
-
-
-        others = repeated_tokens(cfg.d_vocab, 20, 16, bos, seed=5)
-        corrupted = torch.cat([others[:, :21], tokens[:, 21:]], dim=1)
-        print("           denoising restores   noising destroys")
-        for name, place in chosen.items():
-            shares = restored_and_destroyed(course_model, tokens, corrupted, *place)
-            print(f"L{place[0]}H{place[1]}", *(f"{share:18.0%}" for share in shares), f"  {name}")
-        restored, destroyed = restored_and_destroyed(course_model, tokens, corrupted, *writer)
-        outcomes = [["both small", "only noising large"], ["only denoising large", "both large"]]
-        answer = outcomes[restored > 0.5][destroyed > 0.5]
-        denoise_or_noise.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-The two directions ask different questions, and the previous-token head shows how different. What it writes is a
-note, "*fern* came before me". Spoil the notes, and the induction heads find nothing. But put right notes into a first
-copy of *wrong tokens*, and the induction heads are led faithfully to the wrong tokens: the share restored is negative.
-The head is **necessary** here, and by itself it is not **sufficient**. Whoever denoises only might have called it
-harmful ([Heimersheim & Nanda 2024](https://arxiv.org/abs/2404.15255)).
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-## Ask every head
-
-*`rank_heads_by_effect` · 12 minutes · difficulty 3 of 5 · 5 points · builds on `ablate_head`, `loss_per_token`*
-
-Selecting heads by pattern and then ablating those has a blind spot: heads that matter without having the stripe. So
-ask all of them. For `tokens` made by `repeated_tokens`, return `(layer, head, effect)` for **every** head of the model,
-largest effect first. The effect is
-
-the mean loss on tokens $2 \dots$ `length` of the **second** copy with the head **zero-ablated**, minus the same without
-ablation, in nats, as a Python float.
-
-A positive effect means that the head helps. Effects may be negative; don't take absolute values.
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 1</summary>
-
-You have `ablate_head` and `loss_per_token`. The intact loss is the same for all heads: compute it once.
-
-</details>
-"""
-
-# %% [markdown]
-r"""
-<details>
-<summary>Hint 2</summary>
-
-Collect `(layer, head, effect)` in two nested loops over `model.cfg.n_layers` and `model.cfg.n_heads`, then
-`sorted(rows, key=lambda row: row[2], reverse=True)`.
-
-</details>
-"""
-
-
-# %%
-def rank_heads_by_effect(
-    model: TransformerBridge, tokens: Int[Tensor, "batch pos"]
-) -> list[tuple[int, int, float]]:
-    """(layer, head, rise of the second-copy loss on zero ablation) for every head, largest first."""
-    raise NotImplementedError("rank_heads_by_effect is not written yet")
-
-
-# %% tags=["given"]
-def is_ranking(value):
-    """Whether a value is a list of (layer, head, effect): two ints and a float."""
-    rows = value if isinstance(value, list) else [None]
-    return {tuple(map(type, row)) if isinstance(row, tuple | list) else None for row in rows} == {
-        (int, int, float)
-    }
-
-
-# %% tags=["check"]
-def check_agrees_with_the_reference(student, draw):
-    """the effect of every head agrees with the reference on a relabelled model, and the tokens stay as they were"""
-    model = draw.language_model()
-    tokens = repeats(draw, model, longest=10, batch=2)
-    expected = sorted(patching.rank_heads_by_effect(model, tokens))
-    ranking = student.rank_heads_by_effect(model, tokens)
-    expect(is_ranking(ranking), "The result is not a list of (layer, head, effect), with effects as floats.")
-    ranking = sorted(ranking)
-    expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
-    effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
-    by_head = (model.cfg.n_layers, model.cfg.n_heads)
-    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-5)
-    expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
-
-
-if __name__ == "__main__":
-    run_check(check_agrees_with_the_reference)
-
-# %% [markdown]
-r"""
-Which kind of head will stand at the top: whose zero ablation, alone, hurts the second copy most?
-
-- **a** an induction head
-- **b** the previous-token head
-- **c** some other head
-"""
-
-# %% tags=["predict"]
-if __name__ == "__main__":
-    top_of_the_ranking = predict(
-        answer=None,  # "a" to "c"
-        confidence=None,  # the probability that you are right, from 0 to 1
-        choices=(
-            "an induction head",
-            "the previous-token head",
-            "some other head",
-        ),
-    )
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    if top_of_the_ranking.answered():
-        ranking = rank_heads_by_effect(course_model, tokens)
-        top = ranking[0][:2]
-        kinds = {**dict.fromkeys(found, "an induction head"), writer: "the previous-token head"}
-        answer = kinds.get(top, "some other head")
-        print("      effect   induction  previous  current")
-        for *place, effect in ranking[:6]:
-            scores = (score[tuple(place)].item() for score in (induction, previous, current))
-            print(f"{named([place])}  {effect:6.3f}", *(f"{score:9.2f}" for score in scores))
-        effects = torch.tensor([effect for _, _, effect in sorted(ranking)]).view(cfg.n_layers, cfg.n_heads)
-        plots.plot_by_head(effects, "nats", "rise of the second-copy loss on zero ablation", mark=found)
-        top_of_the_ranking.compare(answer)
-
-# %% [markdown]
-r"""
-<details>
-<summary>Seen it? Then read what it shows</summary>
-
-Pattern and effect give two rankings, and the places where they part are the interesting ones. At the top stands a head
-without an induction stripe: the previous-token head, on whose notes everything rests. Of the induction heads, the one
-with the slightly clearer stripe is not the one that costs more. And then comes nearly nothing.
-
-So three heads are *necessary*. Are they enough? That is another question, and it has its own experiment: take away
-all the others.
-
-</details>
-"""
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    def loss_with_only(kept, kind):
-        """The second-copy loss with every head ablated that is not among `kept`."""
-
-        def replace(z, hook, gone):
-            silent = torch.zeros_like(z) if kind == "zero" else z.mean((0, 1), keepdim=True).expand_as(z)
-            z[:, :, gone] = silent[:, :, gone]
-            return z
-
-        hooks = []
-        for layer in range(cfg.n_layers):
-            gone = [head for head in range(cfg.n_heads) if (layer, head) not in kept]
-            hooks.append((f"blocks.{layer}.attn.hook_z", partial(replace, gone=gone)))
-        return second_copy(course_model.run_with_hooks(tokens, fwd_hooks=hooks), tokens)
-
-
-    circuit = [writer, *found]
-    left_out = [place[:2] for place in rank_heads_by_effect(course_model, tokens) if place[:2] not in circuit]
-    fourth, strangers = left_out[0], left_out[-len(circuit) :]
-    groups = {
-        "none": [],
-        "these three": circuit,
-        "and the fourth": [*circuit, fourth],
-        "as many others": strangers,
-    }
-    print(f"second-copy loss, intact {second_copy(course_model(tokens), tokens):.2f} nats; with only\n")
-    print(f"{'heads kept':50}  others zero   others mean")
-    for name, kept in groups.items():
-        losses = [loss_with_only(kept, kind) for kind in ("zero", "mean")]
-        print(f"{name:16}{named(kept):34}", *(f"{loss:12.2f}" for loss in losses))
-
-# %% [markdown]
-r"""
-Three heads of twenty-four, with all the rest of the attention gone, do nearly all of the copying; three others do none
-of it. By mean ablation a gap is left, and the fourth head of the ranking closes most of it. You met that one in the
-worked example, where it looked more than any other at the token it stands on. Alone, it hardly mattered: another case of
-a part that looks dispensable in company.
-
-"Enough" has its own small print. All MLPs stayed, and you have seen what happens without the first. And nothing says yet
-what passes between the three.
-
-Keep the limits in mind. All this is one model, trained once, measured on random tokens. And `course-gpt2` had help:
-in the first part of its training, one head of layer 0 and two of layer 2 were rewarded for looking where you have
-found them to look (`mechinterp models card course-gpt2` says how). That the model needs hardly any other head was
-nobody's idea. Induction heads also form unaided, in larger models and longer training ([Olsson et al.
-2022](https://arxiv.org/abs/2209.11895)). But that there are two of them *here*, and in which layer, is no discovery
-about nature.
-"""
-
-# %% [markdown]
-r"""
-## In your own words
-
-Choose one head of `course-gpt2` and write, in at most 200 words, for a colleague who wants to rely on it: what you claim
-that it does; the evidence for it, with numbers, and the kind of ablation or patch behind each; the control beside each
-number; and one result that, had it come out otherwise, would have made you drop the claim.
-"""
-
-# %% [markdown] tags=["rubric"]
-r"""
-*Your answer:*
-"""
-
-# %% [markdown]
-r"""
 ## A model where the story is false
 
 `course-positional` is another small transformer. It copies repeated tokens well. Put your own functions to work on
@@ -1353,17 +779,13 @@ if __name__ == "__main__":
     sixteen = repeated_tokens(suspect.cfg.d_vocab, 16, batch=16, bos=suspect.tokenizer.bos_token_id, seed=6)
     suspects = find_induction_heads(suspect, sixteen)
     print(f"gain             {copying_gain(loss_per_token(suspect(sixteen), sixteen), 16):.2f} nats")
-    print(f"induction heads  {named(suspects)}")
-    for layer, head, effect in rank_heads_by_effect(suspect, sixteen):
-        print(f"L{layer}H{head}             {effect:6.2f} nats on zero ablation")
-    print(f"all of these     {rise_without(suspect, sixteen, suspects):6.2f} nats")
+    print("induction heads ", ", ".join(f"L{layer}H{head}" for layer, head in suspects))
     titles = [f"L0H{head}" for head in range(suspect.cfg.n_heads)]
     plots.plot_attention(patterns_of(suspect, sixteen)[0][0], titles, length=16)
 
 # %% [markdown]
 r"""
-A large gain, clean stripes, a large joint effect. (Zeroed alone, each matters little: here are the heads that stand in for
-one another.) By every measure just taken, these are induction heads.
+A large gain and clean stripes. By every measure of this chapter so far, these are induction heads.
 
 One thing should bother you. How many layers does this model have? The account above needed two: one head to write the
 note, another to read it. Before you look: what will the gain be when the copy is 12 tokens long instead of 16?
@@ -1410,8 +832,8 @@ r"""
 It never did look for "the token after the previous occurrence". It goes by position, because in everything it was ever
 trained on the copy was 16 long, and the right place 15 back. With copies about as long, it goes on reciting, with
 confidence, what stands in the wrong place. On copies of 16 tokens, *looking for the continuation* and *looking 15 back*
-are the same stripe, so no pattern score, no gain and no ablation there can tell them apart. All the evidence was sound,
-and all of it was gathered at a single point.
+are the same stripe, so no pattern score and no gain there can tell them apart. All the evidence was sound, and all of it was
+gathered at a single point.
 
 What tells two explanations apart is an input **on which they disagree**: another length, or the unrelated tokens that
 you used as a control before and that were left out here. Make that a habit: state the rival explanation, then look for
@@ -1422,84 +844,17 @@ the input that separates them.
 
 # %% [markdown]
 r"""
-## A detector that is harder to fool
+## In your own words
 
-*`is_induction_head` · 20 minutes · difficulty 4 of 5 · 6 points · builds on `repeated_tokens`, `loss_per_token`, `find_induction_heads`, `ablate_head`*
-
-Return `True` if the head passes **both** tests at **every** length in `lengths`, else `False`. At each length, draw
-`repeated_tokens` with a batch of 32 rows from `seed`, over the model's whole vocabulary (`model.cfg.d_vocab`), and put
-them on its device (`model.cfg.device`); then
-
-1. *it looks*: its induction score is at least `threshold`;
-2. *it matters*: zero-ablating it raises the mean loss on tokens $2 \dots$ `length` of the second copy by at least
-   0.05 nats.
+A student shows you one picture: the pattern of a head of `course-gpt2` on repeated tokens, with a clean induction stripe.
+Under it is written "the head that lets the model copy". Write them a review of at most 150 words: what the picture shows,
+which two controls of this chapter you want beside it and what each would rule out, and what no pattern can show.
 """
 
-# %% [markdown]
+# %% [markdown] tags=["rubric"]
 r"""
-<details>
-<summary>Hint 1</summary>
-
-In a loop over `lengths`: draw the tokens, `return False` if test 1 fails, compute both losses over the columns
-`length + 1` on, `return False` if the difference is below 0.05. After the loop, `return True`.
-
-</details>
+*Your answer:*
 """
-
-
-# %%
-def is_induction_head(
-    model: TransformerBridge,
-    layer: int,
-    head: int,
-    bos: int,
-    lengths: tuple[int, ...] = (8, 12, 16, 24),
-    threshold: float = 0.4,
-    seed: int = 0,
-) -> bool:
-    """Whether the head has the stripe, and matters for copying, at every one of the lengths."""
-
-    raise NotImplementedError("is_induction_head is not written yet")
-
-
-# %% tags=["given"]
-def by_effect(model, length):
-    """The heads with an induction score above 0.4, and the others, each by falling effect of ablation."""
-    start = model.tokenizer.bos_token_id
-    tokens = token_world.repeated_tokens(model.cfg.d_vocab, length, 8, start, seed=0).to(model.cfg.device)
-    found, ranking = heads.find_induction_heads(model, tokens), patching.rank_heads_by_effect(model, tokens)
-    places = [row[:2] for row in ranking]
-    return [place for place in places if place in found], [place for place in places if place not in found]
-
-
-def verdicts_on(student, draw, questions):
-    """What is_induction_head says to each list of arguments; which is asked when is drawn."""
-    order = sorted((draw.seed(), place) for place in range(len(questions)))
-    said = {place: student.is_induction_head(*questions[place]) for _, place in order}
-    return [said[place] for place in range(len(questions))]
-
-
-# %% tags=["check"]
-def check_tells_induction_from_position(student, draw):
-    """a real induction head passes, and a head that only looks a fixed distance back does not"""
-    questions = []
-    for name, most in {"course-gpt2": 1, "course-attn-2l": 3, "course-positional": 2}.items():
-        model = draw.language_model(name)
-        start, (found, _) = model.tokenizer.bos_token_id, by_effect(model, length=16)
-        questions += [(model, *place, start, (3, 4)) for place in found[:most]]
-    questions += [row[:4] for row in questions[-2:]]
-    expect_equal(verdicts_on(student, draw, questions), [True] * 4 + [False] * 4, what="verdicts")
-
-
-if __name__ == "__main__":
-    run_check(check_tells_induction_from_position)
-
-# %% tags=["demo"]
-if __name__ == "__main__":
-    for name, model in {"course-gpt2": course_model, "course-positional": suspect}.items():
-        places = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-        start = model.tokenizer.bos_token_id
-        print(f"{name:18}", named(place for place in places if is_induction_head(model, *place, start)) or "none")
 
 # %% [markdown]
 r"""
@@ -1509,11 +864,9 @@ r"""
 |---|---|---|
 | the model copies from context | a gain, with shuffled and new tokens as controls | the same gain on new tokens |
 | some heads look where induction should | a score, against unrelated tokens and other heads | the stripe stays put when the length changes |
-| copying depends on them | single and joint ablation, zero and mean, against control heads | control heads matter as much |
-| a previous-token head feeds them | noising it destroys the gain | *nothing here shows the path between the two* |
+| copying depends on them | *nothing yet* | |
 
-The last line is the honest gap. That one head writes the note and another reads it is a claim about a *path*, and you
-have only touched whole heads. Path patching, and the QK and OV circuits behind the stripes, come next.
+The last line is the next chapter's. A head can look at the right place and do nothing with what it sees.
 
 Nor does any of this say how induction bears on other things the model does in context, which brings back the caution
 of the beginning: it is one mechanism, measured on one model, on text made to show it.

@@ -40,29 +40,6 @@ def find_induction_heads(draw):
     return model, _repeats(draw, model), draw.integer(-20, 120) / 100
 
 
-def ablate_head(draw):
-    model, kind = _model(draw), draw.choice(["zero", "mean", "mean", "median"])
-    return model, _tokens(draw, model), *_head(draw, model), kind
-
-
-def patch_head_output(draw):
-    model = _model(draw)
-    clean = _tokens(draw, model)
-    return model, clean, draw.tokens(*clean.shape, model.cfg.d_vocab), *_head(draw, model)
-
-
-def rank_heads_by_effect(draw):
-    model = _model(draw, large=50)
-    return model, _repeats(draw, model)
-
-
-def is_induction_head(draw):
-    model = _model(draw, large=50)
-    start = model.tokenizer.bos_token_id
-    lengths = tuple(draw.integer(3, 10) for _ in range(draw.integer(1, 2)))
-    return model, *_head(draw, model), start, lengths, draw.integer(-40, 60) / 100, draw.seed()
-
-
 def _in_some_dtype(draw, values):
     return values.to(draw.choice([torch.float32, torch.float32, torch.float64]))
 
@@ -78,14 +55,6 @@ def _model(draw, large=10):
     return draw.language_model(
         draw.choice(["course-gpt2", "course-attn-2l"]) if deep else "course-positional"
     )
-
-
-def _head(draw, model):
-    return draw.integer(0, model.cfg.n_layers - 1), draw.integer(0, model.cfg.n_heads - 1)
-
-
-def _tokens(draw, model):
-    return draw.tokens(draw.integer(1, 3), draw.integer(2, 9), model.cfg.d_vocab)
 
 
 def _repeats(draw, model):

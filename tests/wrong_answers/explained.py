@@ -29,7 +29,9 @@ from mechinterp_course.worlds import tokens
 
 FOLDER = Path(__file__).parent
 JUDGEMENTS = FOLDER / "judgements.json"
-CHAPTER = "ch03_induction_heads"
+CHAPTERS = ("ch03_induction_heads", "ch19_what_a_head_does")
+JUDGED_IN = CHAPTERS[0]  # then the chapter of all these exercises: the same draws, hence the same texts
+UNANSWERED = {"refute_redundancy"}  # came after these answers
 SEED = 3
 OF_THE_CHAPTER = {  # what a student's later answers call, right
     "repeated_tokens": tokens.repeated_tokens,
@@ -56,8 +58,16 @@ def answers(module: str) -> dict[str, Callable]:
 
 def wrong_answers() -> dict[str, Callable]:
     """Return the wrong answers to all exercises."""
-    exercises = load_manifest(CHAPTER).exercises
-    return {name: answer for exercise in exercises for name, answer in answers(exercise.name).items()}
+    names = [exercise.name for slug in CHAPTERS for exercise in load_manifest(slug).exercises]
+    written = [name for name in names if name not in UNANSWERED]
+    return {name: answer for exercise in written for name, answer in answers(exercise).items()}
+
+
+def chapter_of(exercise: str) -> str:
+    """Return the chapter that an exercise is in."""
+    return next(
+        slug for slug in CHAPTERS if exercise in [each.name for each in load_manifest(slug).exercises]
+    )
 
 
 def all_answers() -> dict[str, Callable]:
@@ -68,12 +78,13 @@ def all_answers() -> dict[str, Callable]:
 
 def explanation(name: str, answer: Callable) -> str:
     """Return what the grader says of an answer, a block for each check that fails; "" if it is accepted."""
-    manifest, exercise = load_manifest(CHAPTER), load_manifest(CHAPTER).exercise(name.partition("__")[0])
-    mistakes = load_mistakes(CHAPTER)[exercise.name]
+    slug = chapter_of(name.partition("__")[0])
+    manifest, exercise = load_manifest(slug), load_manifest(slug).exercise(name.partition("__")[0])
+    mistakes = load_mistakes(slug)[exercise.name]
     torch.set_num_threads(1)
     failed, passed = [], []
     for check in exercise.checks:
-        draw = WarmDraw(check_seed(SEED, f"{CHAPTER}.{exercise.name}.{check.name}"), "cpu", REUSE.models)
+        draw = WarmDraw(check_seed(SEED, f"{JUDGED_IN}.{exercise.name}.{check.name}"), "cpu", REUSE.models)
         student, function = LocalStudent({exercise.name: answer}), REUSE.check(manifest.check_function(check))
         with seeded_generators(draw.student_seed):
             outcome = evaluate(function, student, draw)

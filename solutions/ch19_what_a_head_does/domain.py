@@ -1,0 +1,63 @@
+"""Arguments over all that each statement allows: other sizes, dtypes, thresholds and models than the checks draw.
+
+`mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
+anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+"""
+
+from mechinterp_course.checking.head_probes import clear_heads, lines_to_recite
+from mechinterp_course.worlds.tokens import repeated_tokens as repeats
+
+
+def ablate_head(draw):
+    model, kind = _model(draw), draw.choice(["zero", "mean", "mean", "median"])
+    return model, _tokens(draw, model), *_head(draw, model), kind
+
+
+def patch_head_output(draw):
+    model = _model(draw)
+    clean = _tokens(draw, model)
+    return model, clean, draw.tokens(*clean.shape, model.cfg.d_vocab), *_head(draw, model)
+
+
+def rank_heads_by_effect(draw):
+    model = _model(draw, large=50)
+    return model, _repeats(draw, model)
+
+
+def refute_redundancy(draw):
+    *case, (layer, head) = _unambiguous(draw)
+    return *case, layer, head
+
+
+def is_induction_head(draw):
+    model = _model(draw, large=50)
+    start = model.tokenizer.bos_token_id
+    lengths = tuple(draw.integer(3, 10) for _ in range(draw.integer(1, 2)))
+    return model, *_head(draw, model), start, lengths, draw.integer(-40, 60) / 100, draw.seed()
+
+
+def _model(draw, large=10):
+    """Mostly the small model; one draw in `large` is of a deeper one, where calls take ten times as long."""
+    deep = draw.integer(1, large) == 1
+    return draw.language_model(
+        draw.choice(["course-gpt2", "course-attn-2l"]) if deep else "course-positional"
+    )
+
+
+def _head(draw, model):
+    return draw.integer(0, model.cfg.n_layers - 1), draw.integer(0, model.cfg.n_heads - 1)
+
+
+def _tokens(draw, model):
+    return draw.tokens(draw.integer(1, 3), draw.integer(2, 9), model.cfg.d_vocab)
+
+
+def _repeats(draw, model):
+    length, start = draw.integer(2, 9), model.tokenizer.bos_token_id
+    return repeats(model.cfg.d_vocab, length, draw.integer(1, 3), start, draw.seed())
+
+
+def _unambiguous(draw):
+    """Lines to recite, and a head about whose fall of the lead there is no doubt."""
+    case = lines_to_recite(draw, draw.language_model("course-attn-2l"), draw.integer(16, 32))
+    return *case, draw.choice([row[2] for row in clear_heads(case)])
