@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "6592141c72ee", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "f7e8c2f70f36", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `6592141c72ee`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `f7e8c2f70f36`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]

@@ -528,12 +528,12 @@ def check_agrees_with_the_reference(student, draw):
 def check_each_bound_counts(student, draw):
     """each bound alone can forbid a dose, bounds are relative to the intact model, and None says that there is none"""
     intact = (0.5, 0.7, 2.0)
-    doses = torch.tensor([4.0, 1.0, 2.0, 3.0])
+    doses = torch.tensor([3.0, 1.0, 2.0, 4.0])
     good = [torch.full((4,), value) for value in (0.05, 0.68, 2.01)]
     expect_equal(probes.as_dose(student.smallest_dose(doses, *good, intact)), 1.0, what="dose")
     probes.expect_untouched(student, student.smallest_dose, doses, *good, intact)
     for number, bad in enumerate((0.12, 0.6, 2.05)):
-        for spoiled, expected in (([1], 2.0), ([1, 2, 3], 4.0), ([0, 1, 2, 3], None)):
+        for spoiled, expected in (([1], 2.0), ([1, 2, 3], 3.0), ([0, 1, 2, 3], None)):
             curves = [curve.clone() for curve in good]
             curves[number][spoiled] = bad
             found = probes.as_dose(student.smallest_dose(doses, *curves, intact))
@@ -630,8 +630,8 @@ def check_bounds_are_those_of_all_resamples(student, draw):
 def check_pairs_stay_together_at_any_level(student, draw):
     """where few of many refusals are cut the interval is narrow, others are left out, and other levels are heeded"""
     new = draw.integer(0, 1)
-    for level, *case in ((0.8, 30, 15, 2, new), (0.95, 10, 3, 2, new), (0.6, 10, 2, 1, 0)):
-        before, after = a_change(draw, *case)
+    for level, *sizes in ((0.8, 30, 15, 2, new), (0.95, 10, 3, 2, new), (0.6, 10, 2, 1, 0)):
+        before, after = a_change(draw, *sizes)
         found = student.share_cut_interval(before, after, 10000, draw.seed(), level)
         expect_bounds(found, before, after, 10000, level)
 
