@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "79f4b1869a9f", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "da1f7d092392", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `79f4b1869a9f`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `da1f7d092392`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -183,7 +183,8 @@ if __name__ == "__main__":
 
 # %% tags=["demo"]
 if __name__ == "__main__":
-    from mechinterp_course import sae
+    from mechinterp_course import sae, sae_comparison
+    from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
     from mechinterp_course.sparse_activations import jumprelu as above
 
     batches = [batchtopk.pre_activations(part) for part in world.activations.split(256)]
@@ -317,9 +318,6 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if narrow_bandwidth.answered():
-        from mechinterp_course import sae_comparison
-        from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
-
         narrow = {}
         print("bandwidth    mean threshold     L0    mean matched cosine    variance unexplained")
         for bandwidth in (2.0, 0.05, 0.00005):
@@ -556,12 +554,12 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-Neither patience nor another learning rate mends it: those runs end where the first one did. Both revivals find more, and the auxiliary loss brings TopK over 0.95. So the
-fault was not in the rate: some features had died, and some directions had no feature left to find them. L1 is still ahead, and needs more active features for it.
+Patience changes nothing. Another rate finds more in two worlds and much less in the third: that is another draw, not a cure. Both revivals lift the two worlds in
+which TopK had missed most, and the auxiliary loss brings the mean over 0.95. So some features had died, and some directions had no feature left to find them.
 
-- **It is a mean over three worlds**, with one of them below 0.93 still. Where two features share a direction (look at *uniqueness*), both are alive, so no revival
-  concerns them.
-- **Unexplained variance moves by two points**, while recall gains eight. Whoever compares the runs by reconstruction sees little.
+- **It is no victory.** L1 finds every direction of all three worlds, with 4 active features on a token instead of 2.7. And where TopK had missed little, resampling ends below it.
+- **What is left is hardly a matter of death.** Where two features share a direction (look at *uniqueness*), both are alive, and no revival concerns them.
+- **Unexplained variance moves by two points** while recall gains eight. Whoever compares the runs by reconstruction sees little.
 - The frozen random decoder and the principal directions find nothing, at any L0.
 
 Mind what *dead* means. One batch of a few hundred tokens is not enough to call a feature dead that fires on one token in a thousand: resampling it destroys what it had
@@ -925,7 +923,7 @@ sae-lens 6 loads and runs transcoders but has none to train. `transcoders.train_
 | claim | what you have | what would overturn it |
 |---|---|---|
 | BatchTopK's activations depend on the batch | the same token in three companies | - |
-| TopK missed directions because features died | two revivals mend it, patience and another rate do not, three worlds | other rates, other revivals, more worlds |
+| TopK missed directions because features died | two revivals mend it, patience and another rate do not reliably, three worlds | other rates, other revivals, more worlds |
 | a parent's feature can be silent where its child's speaks | six families, two numbers each | a world without families |
 | nested prefixes lessen that, and cost reconstruction | the same six families, two choices of widths | k above the true L0; other widths |
 | a transcoder stands in for an MLP better than any affine map | cross-entropy recovered at one layer | another layer: at layer 0 an affine map does nearly all |

@@ -168,7 +168,8 @@ def check_knows_simple_batches(student, draw):
 
 
 # %% tags=["demo"]
-from mechinterp_course import sae
+from mechinterp_course import sae, sae_comparison
+from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
 from mechinterp_course.sparse_activations import jumprelu as above
 
 batches = [batchtopk.pre_activations(part) for part in world.activations.split(256)]
@@ -286,9 +287,6 @@ r"""sae-lens trains three JumpReLU dictionaries on the world above, with the sam
 thresholds begin at 0.1. A narrow window gives a truer gradient, from fewer tokens. How does the narrowest one end, beside the others?"""
 
 # %% tags=["demo"]
-from mechinterp_course import sae_comparison
-from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
-
 narrow = {}
 print("bandwidth    mean threshold     L0    mean matched cosine    variance unexplained")
 for bandwidth in (2.0, 0.05, 0.00005):
@@ -550,12 +548,12 @@ answer = answers[max(answers, key=cosine.get)]
 sae_plots.plot_by_world({name: outcomes[name] for name in (*revival.TRIES, "L1")})
 
 # %% [markdown]
-r"""Neither patience nor another learning rate mends it: those runs end where the first one did. Both revivals find more, and the auxiliary loss brings TopK over 0.95. So the
-fault was not in the rate: some features had died, and some directions had no feature left to find them. L1 is still ahead, and needs more active features for it.
+r"""Patience changes nothing. Another rate finds more in two worlds and much less in the third: that is another draw, not a cure. Both revivals lift the two worlds in
+which TopK had missed most, and the auxiliary loss brings the mean over 0.95. So some features had died, and some directions had no feature left to find them.
 
-- **It is a mean over three worlds**, with one of them below 0.93 still. Where two features share a direction (look at *uniqueness*), both are alive, so no revival
-  concerns them.
-- **Unexplained variance moves by two points**, while recall gains eight. Whoever compares the runs by reconstruction sees little.
+- **It is no victory.** L1 finds every direction of all three worlds, with 4 active features on a token instead of 2.7. And where TopK had missed little, resampling ends below it.
+- **What is left is hardly a matter of death.** Where two features share a direction (look at *uniqueness*), both are alive, and no revival concerns them.
+- **Unexplained variance moves by two points** while recall gains eight. Whoever compares the runs by reconstruction sees little.
 - The frozen random decoder and the principal directions find nothing, at any L0.
 
 Mind what *dead* means. One batch of a few hundred tokens is not enough to call a feature dead that fires on one token in a thousand: resampling it destroys what it had
@@ -917,7 +915,7 @@ sae-lens 6 loads and runs transcoders but has none to train. `transcoders.train_
 | claim | what you have | what would overturn it |
 |---|---|---|
 | BatchTopK's activations depend on the batch | the same token in three companies | - |
-| TopK missed directions because features died | two revivals mend it, patience and another rate do not, three worlds | other rates, other revivals, more worlds |
+| TopK missed directions because features died | two revivals mend it, patience and another rate do not reliably, three worlds | other rates, other revivals, more worlds |
 | a parent's feature can be silent where its child's speaks | six families, two numbers each | a world without families |
 | nested prefixes lessen that, and cost reconstruction | the same six families, two choices of widths | k above the true L0; other widths |
 | a transcoder stands in for an MLP better than any affine map | cross-entropy recovered at one layer | another layer: at layer 0 an affine map does nearly all |
