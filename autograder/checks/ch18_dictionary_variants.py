@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version da1f7d092392.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version e40aae441289.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "da1f7d092392", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "e40aae441289", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `da1f7d092392`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `e40aae441289`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -555,7 +555,8 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 Patience changes nothing. Another rate finds more in two worlds and much less in the third: that is another draw, not a cure. Both revivals lift the two worlds in
-which TopK had missed most, and the auxiliary loss brings the mean over 0.95. So some features had died, and some directions had no feature left to find them.
+which TopK had missed most, and the auxiliary loss brings the mean over 0.95. That is what one expects if some features had died, and
+some directions had no feature left to find them.
 
 - **It is no victory.** L1 finds every direction of all three worlds, with 4 active features on a token instead of 2.7. And where TopK had missed little, resampling ends below it.
 - **What is left is hardly a matter of death.** Where two features share a direction (look at *uniqueness*), both are alive, and no revival concerns them.
@@ -923,7 +924,7 @@ sae-lens 6 loads and runs transcoders but has none to train. `transcoders.train_
 | claim | what you have | what would overturn it |
 |---|---|---|
 | BatchTopK's activations depend on the batch | the same token in three companies | - |
-| TopK missed directions because features died | two revivals mend it, patience and another rate do not reliably, three worlds | other rates, other revivals, more worlds |
+| part of what TopK missed can be revived | two revivals lift the worlds in which it missed most, patience and another rate do not reliably; three worlds | other rates, other revivals, more worlds |
 | a parent's feature can be silent where its child's speaks | six families, two numbers each | a world without families |
 | nested prefixes lessen that, and cost reconstruction | the same six families, two choices of widths | k above the true L0; other widths |
 | a transcoder stands in for an MLP better than any affine map | cross-entropy recovered at one layer | another layer: at layer 0 an affine map does nearly all |
