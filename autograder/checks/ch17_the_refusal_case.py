@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version f7e8c2f70f36.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 6875fd5a3f45.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "f7e8c2f70f36", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "6875fd5a3f45", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `f7e8c2f70f36`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `6875fd5a3f45`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]
@@ -228,8 +228,8 @@ if __name__ == "__main__":
     cloud = sides[:, None] * torch.tensor([0.5, 0.0]) + moving[:, None] * torch.tensor([0.8, 0.6]) + jitter
     found, _ = probe_direction(cloud[:40], cloud[40:], 1e-3)
     means = steering.difference_of_means(cloud[:40], cloud[40:])
-    print(f"planted (1, 0); difference of means {means.round(decimals=2).tolist()};", end=" ")
-    print(f"probe {found.round(decimals=2).tolist()}")
+    print("planted: (1, 0); difference of means: ({:.2f}, {:.2f})".format(*means.tolist()), end="; ")
+    print("probe: ({:.2f}, {:.2f})".format(*found.tolist()))
     probe_plots.plot_filter_and_pattern(cloud[:40], cloud[40:], found, means)
 
 # %% [markdown]
@@ -531,7 +531,7 @@ would have seen a success, or a failure, as luck would have it.
 
 At the end of the model both kinds of refusal fall together: whether the reason is a bomb or a garden, nearly one direction says
 *Sorry* (the cosine above). The
-probe's direction does nothing at any amount, like the random one at small ones. That is a dose–response curve's worth: it tells a lever from a
+probe's direction does next to nothing at any amount, like the random one at small ones. That is a dose–response curve's worth: it tells a lever from a
 thing that merely happens to be near one.
 
 Then there are the **features** of `course-sae`, a dictionary of the *healthy* model at the stream before the last layer. Two sorts are candidates:
@@ -824,7 +824,7 @@ Read the table slowly.
   whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null. But at
   the word itself (the last column) they cost most of all cures.
 - **The reconstruction**, with nothing turned, does nearly as well. Without the error kept, any feature would have got the credit.
-- **Both probes**, right on 98 % and on all of the held-out requests, cut nothing. As detectors they are the best in the room.
+- **Both probes**, right on 98 % and on all of the held-out requests, cut nothing. They are good detectors all the same.
 - **The refusal direction** at the end cuts everything, and with it what should stay; **the word's direction before layer 3** cuts
   nothing. Right idea, wrong place, twice.
 - **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. But look at its last column:
