@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version e40aae441289.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 0347a048984b.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

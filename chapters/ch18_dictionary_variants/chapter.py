@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "e40aae441289", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "0347a048984b", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `e40aae441289`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `0347a048984b`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -909,7 +909,7 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 The affine map is the rival to beat, and nobody reports it: more than half of what this MLP earns is linear in what it reads. The transcoder leaves less than half of its
-error and recovers more than four fifths, with 16 numbers a token. An affine map through 16 directions, which is to a transcoder what principal directions are to an SAE, recovers a quarter. And with a frozen
+error and recovers more than four fifths, with 16 numbers a token. An affine map through 16 directions, which is to a transcoder what principal directions are to an SAE, recovers less than a quarter. And with a frozen
 random decoder, of the same size and sparsity, most is lost: that the directions are *learned* matters here. Zero is below the mean: zero ablation would have made all of them look better.
 
 Three limits. What the transcoder leaves unexplained may be the very step one is interested in. It was trained for a few seconds on one model's texts, and says nothing of others. And a good

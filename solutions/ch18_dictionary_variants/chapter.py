@@ -903,7 +903,7 @@ answer = ["below 0.3", "from 0.3 to 0.6", "above 0.6"][(recovered > 0.3) + (reco
 
 # %% [markdown]
 r"""The affine map is the rival to beat, and nobody reports it: more than half of what this MLP earns is linear in what it reads. The transcoder leaves less than half of its
-error and recovers more than four fifths, with 16 numbers a token. An affine map through 16 directions, which is to a transcoder what principal directions are to an SAE, recovers a quarter. And with a frozen
+error and recovers more than four fifths, with 16 numbers a token. An affine map through 16 directions, which is to a transcoder what principal directions are to an SAE, recovers less than a quarter. And with a frozen
 random decoder, of the same size and sparsity, most is lost: that the directions are *learned* matters here. Zero is below the mean: zero ablation would have made all of them look better.
 
 Three limits. What the transcoder leaves unexplained may be the very step one is interested in. It was trained for a few seconds on one model's texts, and says nothing of others. And a good
