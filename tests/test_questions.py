@@ -15,6 +15,7 @@ from mechinterp_course.checking.interventions import differences
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.questions import inquire
 from mechinterp_course.checking.recognition import recognise_in_all, replayed
+from mechinterp_course.checking.result_questions import _is_straight
 from mechinterp_course.checking.verdict import evaluate
 from mechinterp_course.heads import previous_token_score
 from mechinterp_course.metrics import copying_gain, loss_per_token
@@ -198,3 +199,11 @@ def test_hooks_that_another_thread_sets_on_its_own_model_are_not_noted():
 def test_a_trace_that_the_answer_forged_is_not_repeated(forged):
     edit = {"point": "blocks.0.attn.hook_z", "places": [[0]], "sizes": [1], "how": "zeros"}
     assert differences([forged], [edit]) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "straight"),
+    [([1.0, 2.0, 3.0], True), ([1.0, 2.0, 4.0], False), ([15, 15, 15], None), ([0.0, 0.0, 0.0], None)],
+)
+def test_a_result_that_did_not_move_says_nothing_about_a_weighted_sum(results, straight):
+    assert _is_straight(results) is straight

@@ -173,9 +173,11 @@ def _in_a_line(case: Case, name: str) -> list[list[object]]:
 
 
 def _is_straight(results: list[object]) -> bool | None:
-    """Whether three results lie on a line; None where rounding hides it."""
+    """Whether three results lie on a line; None where rounding hides it, or where nothing moved at all."""
     first, second, third = map(_plain, results)
     bend, way = (third - 2 * second + first).abs().max().item(), (second - first).abs().max().item()
+    if way == 0:
+        return None
     if bend <= 1e-4 * way:
         return True
     return False if bend >= 1e-3 * way else None

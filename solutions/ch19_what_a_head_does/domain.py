@@ -1,10 +1,11 @@
 """Arguments over all that each statement allows: other sizes, dtypes, thresholds and models than the checks draw.
 
 `mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
-anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+anything at all. `<exercise>(draw)` returns the positional arguments of one call. Where many answers are right,
+`<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
-from mechinterp_course.checking.head_probes import clear_heads, lines_to_recite
+from mechinterp_course.checking.head_probes import clear_heads, expect_verdict, lines_to_recite
 from mechinterp_course.worlds.tokens import repeated_tokens as repeats
 
 
@@ -24,9 +25,11 @@ def rank_heads_by_effect(draw):
     return model, _repeats(draw, model)
 
 
-def refute_redundancy(draw):
-    *case, (layer, head) = _unambiguous(draw)
-    return *case, layer, head
+def refute_redundancy__trial(student, draw):
+    """Lines to recite, and a head about whose fall of the lead there is no doubt."""
+    case = lines_to_recite(draw, draw.language_model("course-attn-2l"), draw.integer(16, 32))
+    head = draw.choice([row[2] for row in clear_heads(case)])
+    expect_verdict(student.refute_redundancy(*case, *head), head, case)
 
 
 def is_induction_head(draw):
@@ -55,9 +58,3 @@ def _tokens(draw, model):
 def _repeats(draw, model):
     length, start = draw.integer(2, 9), model.tokenizer.bos_token_id
     return repeats(model.cfg.d_vocab, length, draw.integer(1, 3), start, draw.seed())
-
-
-def _unambiguous(draw):
-    """Lines to recite, and a head about whose fall of the lead there is no doubt."""
-    case = lines_to_recite(draw, draw.language_model("course-attn-2l"), draw.integer(16, 32))
-    return *case, draw.choice([row[2] for row in clear_heads(case)])
