@@ -1,7 +1,7 @@
 """A misconception written anew from its sentence alone, as other code, is still rejected and still named.
 
 `rewritten_mistakes/` holds those rewritings; nobody who wrote one had seen the code in `mistakes.py`. One of
-three is tried, all of them with MECHINTERP_ALL_REWRITINGS=1 (ten minutes of one core).
+three is tried (`pytest -m proof`), all of them with MECHINTERP_ALL_REWRITINGS=1 (ten minutes of one core).
 """
 
 import functools
@@ -19,6 +19,7 @@ from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.recognition import load_mistakes, recognise_in_all
 from mechinterp_course.checking.verdict import evaluate
 
+pytestmark = pytest.mark.proof
 FOLDER = Path(__file__).parent / "rewritten_mistakes"
 SLUGS = [slug for slug in chapters() if (FOLDER / f"{slug}.py").is_file()]
 AT_LEAST_NAMED = 0.9
