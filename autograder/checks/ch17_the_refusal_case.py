@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 6875fd5a3f45.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 4c93ec9c8960.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """
@@ -124,7 +124,7 @@ def refusal_curve__ends_where_it_must_and_leaves_nothing(student, draw):
     answers = logits[torch.arange(len(tokens)), last]
     alone = (answers[:, words[0]] > answers[:, words[1]]).float().mean().item()
     expect_close(curve, torch.tensor([1.0, alone, 0.0, alone]), dims="amount")
-    expect_close(after, logits, dims="batch pos d_vocab", atol=1e-4)
+    expect_close(after, logits, dims="batch pos d_vocab")
     probes.expect_untouched(student, student.refusal_curve, model, *case)
 
 

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "6875fd5a3f45", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "4c93ec9c8960", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `6875fd5a3f45`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `4c93ec9c8960`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]

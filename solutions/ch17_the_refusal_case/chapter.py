@@ -412,7 +412,7 @@ def check_ends_where_it_must_and_leaves_nothing(student, draw):
     answers = logits[torch.arange(len(tokens)), last]
     alone = (answers[:, words[0]] > answers[:, words[1]]).float().mean().item()
     expect_close(curve, torch.tensor([1.0, alone, 0.0, alone]), dims="amount")
-    expect_close(after, logits, dims="batch pos d_vocab", atol=1e-4)
+    expect_close(after, logits, dims="batch pos d_vocab")
     probes.expect_untouched(student, student.refusal_curve, model, *case)
 
 
