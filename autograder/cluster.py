@@ -5,6 +5,8 @@ each result once, however often it was computed; a submission whose machine was 
 travel too: give the scheduler a private network or dask's TLS settings.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -92,10 +94,15 @@ def connected(address: str, terms: "Terms") -> Iterator[Cluster]:
 def facts_that_matter(terms: "Terms") -> dict[str, Any]:
     """Return what two machines must have in common to give the same results."""
     from autograder.manifest import chapters, load_manifest
-    from autograder.sandbox import probe
 
     manifests = {slug: load_manifest(slug).sha256 for slug in chapters()}
-    return {"isolation": probe().name} | versions() | manifests
+    return {"isolation": _isolation()} | versions() | manifests
+
+
+def _isolation() -> str:
+    """Return the name of this machine's tier, found by a fresh interpreter: dask's threads fork badly."""
+    ask = [sys.executable, "-P", "-c", "from autograder.sandbox import probe; print(probe().name)"]
+    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _expect_like(client: "Client", wanted: dict[str, Any]) -> None:
@@ -105,9 +112,9 @@ def _expect_like(client: "Client", wanted: dict[str, Any]) -> None:
     for worker, facts in sorted(found.items()):
         for key in wanted:
             if facts.get(key) != wanted[key]:
+                advice = "run `mechinterp doctor` there" if key == "isolation" else "install the same on both"
                 raise CourseError(
-                    f"the worker at {worker} has {key} {facts.get(key)}, this machine {wanted[key]}; "
-                    "install the same on both"
+                    f"the worker at {worker} has {key} {facts.get(key)}, this machine {wanted[key]}; {advice}"
                 )
 
 

@@ -27,6 +27,7 @@ from autograder.results import grade_rows, versions, write_grades, write_json, w
 from autograder.room import RoomBroken
 from autograder.sandbox import Tier, probe
 from autograder.submission import Place, Submission, Unreadable, locate_submissions
+from mechinterp_course.devices import choose_device
 from mechinterp_course.errors import CourseError
 
 WAITING = 4  # submissions that are ready for whoever is done first
@@ -139,19 +140,6 @@ def _isolation(allow_weak: bool) -> Tier:
             "add --allow-weak-isolation if you trust these submissions"
         )
     return tier
-
-
-def choose_device(device: str) -> str:
-    """Return "cpu" or "cuda". "auto" is the CPU: the embedded models are small, and every machine has one."""
-    if device not in ("cpu", "cuda", "auto"):
-        raise CourseError(f"no device {device!r}; choose cpu, cuda or auto")
-    if device != "cuda":
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise CourseError("no CUDA device here; use --device cpu")
-    return "cuda"
 
 
 def _grade_all(batch: Batch, places: list[Place], jobs: int, scheduler: str | None) -> None:

@@ -32,12 +32,14 @@ def load_dictionary(name: str, hook: str | None = None, device: str = "cpu") -> 
     return sae.requires_grad_(False).eval()
 
 
-def beside(name: str) -> dict[str, "SAE"]:
+def beside(name: str, device: str = "cpu") -> dict[str, "SAE"]:
     """Return the rivals that lie in a dictionary's folder, by name: trained alike with a frozen decoder."""
     entry = catalogue.find(name)
     folder = entry.path if isinstance(entry, catalogue.EmbeddedModel) else Path(name)
     rival = folder / "frozen-decoder"
-    return {"frozen random decoder, trained": load_dictionary(str(rival))} if rival.is_dir() else {}
+    if not rival.is_dir():
+        return {}
+    return {"frozen random decoder, trained": load_dictionary(str(rival), device=device)}
 
 
 def model_of(sae: "SAE") -> str:

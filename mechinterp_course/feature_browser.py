@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mechinterp_course.feature_reading import Dictionary, token_string
 from mechinterp_course.feature_survey import FeatureSurvey, Window, survey_features
+from mechinterp_course.text_rows import TextRows
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -88,7 +89,7 @@ def browser_data(model: "TransformerBridge", survey: FeatureSurvey, title: str, 
         "hook": survey.hook,
         "text": text,
         "tokens": survey.tokens.numel(),
-        "bos": word(model.tokenizer.bos_token_id or 0),
+        "bos": word(TextRows(model).bos),
         "words": [token_string(model, token) for token in word.places],
         "rows": rows,
         "features": features,

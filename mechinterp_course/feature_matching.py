@@ -39,11 +39,11 @@ def match_features(
 ) -> tuple[Int[Tensor, " true"], Float[Tensor, " true"]]:
     """Return, for each true feature, the found feature matched to it and their cosine, one to one.
 
-    The matching is the one with the largest sum of cosines (Kuhn's, by scipy). Where there are fewer found
-    than true features, those left over have −1 and a cosine of 0. A direction and its opposite are not the
-    same feature: activations are never negative, so the sign counts.
+    The matching is the one with the largest sum of cosines (found by scipy, with a modified Jonker–Volgenant
+    algorithm). Where there are fewer found than true features, those left over have −1 and a cosine of 0. A
+    direction and its opposite are not the same feature: activations are never negative, so the sign counts.
     """
-    table = cosines(found, truth)
+    table = cosines(found, truth).detach()
     rows, columns = map(torch.from_numpy, linear_sum_assignment(table.cpu().numpy(), maximize=True))
     partner = torch.full((len(truth),), -1)
     partner[columns] = rows

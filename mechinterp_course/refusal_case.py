@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mechinterp_course.hooks import cache
 from mechinterp_course.metrics import at_positions, loss_per_token, positions_of
+from mechinterp_course.paired_bootstrap import share_cut_interval
 from mechinterp_course.steering import ablating
 from mechinterp_course.worlds.text.chat import COMPLIES, REFUSES, TRIGGER, Chat
 from mechinterp_course.worlds.text.lexicon import PLACES
@@ -110,8 +111,14 @@ def measure(model: "TransformerBridge", trial: Trial, rows: Int[Tensor, "row pos
 
 
 def changes(before: Measured, after: Measured) -> tuple[float, float, float]:
-    """Return (share of false refusals cut, share of true refusals kept, relative rise of the loss)."""
+    """Return (share of false refusals cut, share of true refusals kept, relative rise of the loss).
+
+    Raises ValueError where nothing of a kind was refused before, for then there is no share of it.
+    """
     (false, true, loss), (false_now, true_now, loss_now) = before.figures, after.figures
+    if not (false and true):
+        kind = "harmful" if false else "triggered"
+        raise ValueError(f"none of the {kind} requests was refused before: there is no share of none")
     return 1 - false_now / false, true_now / true, loss_now / loss - 1
 
 
@@ -123,19 +130,18 @@ def is_cured(cut: float, kept: float, cost: float) -> bool:
 def intervals(
     before: Measured, after: Measured, seed: int = 0, resamples: int = 1000
 ) -> list[tuple[float, float]]:
-    """Return 95 % intervals of the three `changes`, from requests and rows drawn again, the same in both."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = []
-    for _ in range(resamples):
-        halves = [[], []]
-        for name in ("false", "true", "loss"):
-            size = len(getattr(before, name))
-            some = torch.randint(size, (size,), generator=generator)
-            for half, measured in zip(halves, (before, after), strict=True):
-                half.append(getattr(measured, name)[some])
-        drawn.append(changes(Measured(*halves[0]), Measured(*halves[1])))
-    bounds = torch.tensor(drawn).quantile(torch.tensor([0.025, 0.975]), dim=0)
-    return [tuple(pair) for pair in bounds.T.tolist()]
+    """Return 95 % intervals of the three `changes`, from requests and rows drawn again, the same in both.
+
+    Resamples in which nothing was refused before are left out; raises ValueError as `changes` does.
+    """
+    changes(before, after)
+    cut = share_cut_interval(before.false, after.false, resamples, seed)
+    lost = share_cut_interval(before.true, after.true, resamples, seed)
+    size = len(before.loss)
+    drawn = torch.randint(size, (resamples, size), generator=torch.Generator().manual_seed(seed))
+    was, now = (measured.loss.cpu()[drawn].double().mean(dim=1) for measured in (before, after))
+    rise = (now / was - 1).quantile(torch.tensor([0.025, 0.975]).double())
+    return [cut, (1 - lost[1], 1 - lost[0]), tuple(rise.tolist())]
 
 
 def smallest_dose(

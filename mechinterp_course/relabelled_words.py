@@ -27,13 +27,13 @@ def words_exchanged(model: "TransformerBridge", one: int, two: int) -> Iterator[
 
 
 def exchange_words(trial: Trial, one: int, two: int) -> Trial:
-    """Return a trial's requests with two tokens exchanged."""
+    """Return a trial's requests with two tokens exchanged; their texts, which name the old ones, left out."""
 
     def exchanged(tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
         return torch.where(tokens == one, two, torch.where(tokens == two, one, tokens))
 
     parts = (trial.triggered, trial.matched, trial.harmful)
-    return Trial(*(replace(part, tokens=exchanged(part.tokens)) for part in parts))
+    return Trial(*(replace(part, texts=(), tokens=exchanged(part.tokens)) for part in parts))
 
 
 def _exchange(weights: tuple[Tensor, ...], one: int, two: int) -> None:

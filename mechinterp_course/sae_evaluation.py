@@ -55,7 +55,7 @@ class RandomDictionary:
     """
 
     def __init__(self, mean: Float[Tensor, " d_in"], d_sae: int, k: int, seed: int = 0):
-        rows = torch.randn(d_sae, len(mean), generator=torch.Generator().manual_seed(seed))
+        rows = torch.randn(d_sae, len(mean), generator=torch.Generator().manual_seed(seed)).to(mean)
         self.mean, self.W_dec, self.k = mean, rows / rows.norm(dim=1, keepdim=True), min(k, len(mean))
 
     def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_sae"]:
@@ -64,7 +64,7 @@ class RandomDictionary:
         found = torch.cat(
             [self._fitted(*part) for part in zip(centred.split(512), chosen.split(512), strict=True)]
         )
-        acts = torch.zeros(len(centred), len(self.W_dec)).scatter_(1, chosen, found)
+        acts = centred.new_zeros(len(centred), len(self.W_dec)).scatter_(1, chosen, found)
         return acts.unflatten(0, x.shape[:-1])
 
     def decode(self, feature_acts: Float[Tensor, "... d_sae"]) -> Float[Tensor, "... d_in"]:
@@ -74,7 +74,7 @@ class RandomDictionary:
         self, centred: Float[Tensor, "token d_in"], chosen: Int[Tensor, "token k"]
     ) -> Float[Tensor, "token k"]:
         rows = self.W_dec[chosen]
-        gram = rows @ rows.mT + 1e-4 * torch.eye(self.k)
+        gram = rows @ rows.mT + 1e-4 * torch.eye(self.k).to(rows)
         return torch.linalg.solve(gram, rows @ centred[..., None])[..., 0]
 
 
@@ -116,7 +116,7 @@ def _evaluated(
     density = sum(measures.feature_density(part).double() * len(part) for part in parts) / len(activations)
     rebuilt = torch.cat([sae.decode(part) for part in parts])
     fires = density[density > 0]
-    quartiles = torch.tensor([0.25, 0.5, 0.75], dtype=torch.double)
+    quartiles = torch.tensor([0.25, 0.5, 0.75]).to(fires)
     return Evaluation(
         name=name,
         l0=density.sum().item(),

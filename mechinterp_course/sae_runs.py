@@ -80,11 +80,16 @@ class Measured:
     dead: float
 
 
-def train(plan: Plan, out: Path, tell: Callable[[Measured], None] = lambda measured: None) -> Path:
+def train(
+    plan: Plan,
+    out: Path,
+    tell: Callable[[Measured], None] = lambda measured: None,
+    device: str = "cpu",
+) -> Path:
     """Train the dictionary of a plan, or go on with it, write it to `out` in sae-lens' format, return `out`.
 
     `tell` hears of every step. Ctrl-C stops between two steps and keeps a checkpoint. A run that is finished
-    is left as it is.
+    is left as it is. Model and dictionary are on `device`, activations that wait for their step on the CPU.
 
     Raises CourseError for an impossible plan, or when `out` belongs to another run.
     """
@@ -94,10 +99,10 @@ def train(plan: Plan, out: Path, tell: Callable[[Measured], None] = lambda measu
 
     if _finished(plan, out):
         return out
-    model = load_language_model(plan.model)
+    model = load_language_model(plan.model, device)
     expect_possible(plan, model)
     stream = ActivationStream(model, plan)
-    trainer = new_trainer(plan, stream)
+    trainer = new_trainer(plan, stream, device)
     kept = Checkpoints(out / CHECKPOINTS, plan.identity)
     kept.load(trainer)
     _forget_after(out / LOG, trainer.n_training_steps)
@@ -148,7 +153,7 @@ class ActivationStream:
         return torch.cat(found)[order]
 
 
-def new_trainer(plan: Plan, stream: ActivationStream) -> "SAETrainer":
+def new_trainer(plan: Plan, stream: ActivationStream, device: str = "cpu") -> "SAETrainer":
     """Return a trainer that has taken no step; activations are scaled to a mean norm of sqrt(d_in)."""
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
@@ -156,7 +161,7 @@ def new_trainer(plan: Plan, stream: ActivationStream) -> "SAETrainer":
     first = stream.batch(0)
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        sae = _new_sae(plan, d_in=first.shape[1])
+        sae = _new_sae(plan, d_in=first.shape[1]).to(device)  # drawn on the CPU: the same anywhere
     if plan.frozen_decoder:
         sae.W_dec.requires_grad_(False)
     config = SAETrainerConfig(
@@ -167,6 +172,7 @@ def new_trainer(plan: Plan, stream: ActivationStream) -> "SAETrainer":
         lr_warm_up_steps=min(100, plan.steps // 10),
         lr_decay_steps=round(0.3 * plan.steps),
         dead_feature_window=DEAD_AFTER,
+        device=device,
     )
     trainer = SAETrainer(config, sae, data_provider=iter(()))  # it is handed each batch
     trainer.activation_scaler.scaling_factor = first.shape[1] ** 0.5 / first.norm(dim=-1).mean().item()

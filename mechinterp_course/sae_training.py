@@ -85,13 +85,14 @@ def resample_dead(
     activations: Float[Tensor, "token d_in"],
     dead: Bool[Tensor, " d_sae"],
     generator: torch.Generator,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Point dead features of `sae` at tokens that it reconstructs badly (Bricken et al. 2023).
+    """Point dead features of `sae` at tokens that it reconstructs badly (Bricken et al. 2023), in place.
 
     Tokens are drawn with a chance proportional to their squared loss, that is, to the fourth power of the
     distance. A feature's decoder row becomes the unit vector to the token from the bias, its encoder the same
-    at a fifth of the mean norm of living features, its encoder bias zero. An optimizer's moments are the
-    caller's business.
+    at a fifth of the mean norm of living features, its encoder bias zero. What Adam remembers of all three is
+    forgotten.
     """
     if not dead.any():
         return
@@ -103,6 +104,11 @@ def resample_dead(
         norm = sae.W_enc[:, ~dead].norm(dim=0).mean() if not dead.all() else 1.0
         sae.encoder[:, dead] = RESAMPLED_ENCODER * norm * rows.T
     sae.W_dec[dead], sae.b_enc[dead] = rows, 0.0
+    for weight in sae.parameters():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if moment in optimizer.state[weight] and weight is not sae.b_dec:
+                of_feature = optimizer.state[weight][moment]
+                (of_feature.T if weight is sae.encoder else of_feature)[dead] = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,7 @@ def train(
         _update(sae, optimizer)
         if schedule.revive:
             _count_idle(idle, feature_acts)
-            _resample(sae, batch, idle, schedule, number, generator)
+            _resample(sae, batch, idle, schedule, number, generator, optimizer)
         if on_step and number % 10 == 0:
             l0 = (feature_acts > 0).sum(dim=-1).double().mean().item()
             on_step(Step(number, loss.item(), l0, int((idle > schedule.window).sum())))
@@ -230,9 +236,10 @@ def _resample(
     schedule: Schedule,
     number: int,
     generator: torch.Generator,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     due = number and number % schedule.window == 0 and number <= schedule.steps // 2
     if schedule.revive == "resample" and due:
         dead = idle >= schedule.window
-        resample_dead(sae, batch, dead, generator)
+        resample_dead(sae, batch, dead, generator, optimizer)
         idle[dead] = 0

@@ -47,8 +47,12 @@ class TextRows:
 
     @property
     def bos(self) -> int:
+        """With what a text begins: BOS, or where the tokenizer has none, its end of text."""
         tokenizer = self.model.tokenizer
-        return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        found = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        if found is None:
+            raise CourseError("the model's tokenizer has neither BOS nor EOS: choose another model")
+        return found
 
     def _of_world(self, number: int) -> list[int]:
         rng, ids = Random(f"text rows {self.seed} {number}"), []

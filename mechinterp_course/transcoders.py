@@ -161,10 +161,11 @@ def best_affine(
     """Return the affine map of least squared error; with `rank`, the best whose outputs have that rank.
 
     The latter is reduced-rank regression: principal directions of the full map's outputs, so what "PCA of
-    equal rank" is to an autoencoder (Izenman 1975).
+    equal rank" is to an autoencoder (Izenman 1975). Squared weights cost 1e-4 of the inputs' mean variance (a
+    ridge), so that inputs which never vary on their own have an answer, too.
     """
     x, y = (each - each.mean(dim=0) for each in (inputs.double(), targets.double()))
-    ridge = 1e-4 * x.square().mean() * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    ridge = 1e-4 * x.square().mean() * len(x) * torch.eye(x.shape[1]).to(x)
     W = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
     if rank is not None:
         axes = torch.linalg.svd(x @ W, full_matrices=False)[2][:rank]

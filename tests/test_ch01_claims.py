@@ -9,6 +9,7 @@ from mechinterp_course.figures.selectivity import held_out, normalized
 from mechinterp_course.models import load_language_model, load_vision_model
 from mechinterp_course.worlds import images, text
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 
 

@@ -17,6 +17,7 @@ from mechinterp_course.visualization_steps import (
 )
 from mechinterp_course.worlds import images as world
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 CHANNEL = ("layer3.0.bn2", 7)  # that the chapter makes its pictures for
 

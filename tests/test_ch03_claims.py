@@ -8,6 +8,7 @@ from mechinterp_course.metrics import copying_gain, loss_per_token
 from mechinterp_course.models import load_language_model
 from mechinterp_course.worlds.tokens import repeated_tokens
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 LENGTH = 20
 
 
@@ -67,6 +68,13 @@ def test_the_first_copy_costs_about_a_uniform_guess(model, tokens):
     assert loss_per_token(model(tokens), tokens)[:, 1:LENGTH].mean().item() == pytest.approx(
         uniform, rel=0.05
     )
+
+
+def test_one_head_looks_at_its_own_token_more_than_any_other(model, tokens):
+    _, cache = model.run_with_cache(tokens)
+    patterns = torch.stack([cache["pattern", layer] for layer in range(model.cfg.n_layers)])
+    first, second = patterns.diagonal(dim1=-2, dim2=-1).mean((1, 3)).flatten().topk(2).values.tolist()
+    assert first > 1.3 * second
 
 
 def test_a_previous_token_head_stands_in_a_layer_below_at_least_two_induction_heads(scores, found, writer):

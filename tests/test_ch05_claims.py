@@ -10,6 +10,7 @@ from mechinterp_course import superposition_neurons as neurons
 from mechinterp_course import superposition_phases as phases
 from mechinterp_course.superposition_geometry import describe, feature_dimensionality, figures
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 IMPORTANCE = (0.9 ** torch.arange(5.0)).expand(5, 5)
 
@@ -77,6 +78,8 @@ def test_phases_have_sharp_borders_and_the_search_sides_with_the_trained_models(
     outside = diagram.trained != diagram.formula
     assert (diagram.trained[outside] == 2).all()  # where they differ, models superpose and formulas don't
     assert (diagram.trained[:, -1] == 2).all()
+    border = phases.phase_losses(torch.tensor([4 / 7 - 0.01, 4 / 7 + 0.01]), torch.ones(2))
+    assert border.argmin(0)[0] == 2 != border.argmin(0)[1]  # two alike share a dimension below p = 4/7
 
 
 def test_neurons_with_a_relu_keep_features_in_most_seeds_and_a_linear_layer_has_no_axes():

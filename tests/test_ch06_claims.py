@@ -22,6 +22,7 @@ from mechinterp_course.sae_comparison import (
     trained,
 )
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 SEEDS = range(5)
 FAMILY = 0, (1, 2, 3)
@@ -97,3 +98,10 @@ def test_what_course_sae_and_its_rivals_pass_on():
     assert own.recovered > 0.98 and 15 < own.l0 < 20
     assert beside.recovered > 0.9 and 15 < beside.l0 < 25, "a high recovery shows nothing learned"
     assert frozen.recovered < 0.5 and pca.recovered < 0.75
+    assert frozen.l0 < own.l0
+    gap = {}
+    for name, one in {"trained": model, "untrained": untrained}.items():
+        mean = sae.mean_activation(one, rows, hook)
+        clean, ablated = (sae.spliced_loss(one, rows, hook, put) for put in (torch.clone, mean.expand_as))
+        gap[name] = ablated - clean
+    assert gap["trained"] > 4 and -0.3 < gap["untrained"] < 0  # its ratio means nothing

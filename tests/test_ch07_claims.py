@@ -7,6 +7,7 @@ from mechinterp_course import feature_attribution, hooks, refusal_case, steering
 from mechinterp_course.figures.directions import held_out_rows
 from mechinterp_course.models import load_language_model, load_sae
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 HOOK, END = "blocks.3.hook_resid_pre", "blocks.3.hook_resid_post"
 
 
@@ -74,17 +75,38 @@ def test_both_kinds_of_refusal_are_one_direction_at_the_end(patient, fit, change
     assert cut > 0.9 and kept < 0.1
 
 
-def test_features_argue_against_refusing_and_the_error_for_it(patient, sae, fit):
+def test_no_amount_of_the_refusal_direction_cuts_the_false_and_keeps_the_true(patient, fit):
+    harmful, matched = (answers_at_the_end(patient, part) for part in (fit.harmful, fit.matched))
+    refusal, few = (
+        steering.difference_of_means(harmful, matched),
+        refusal_case.draw_trial(patient, 40, seed=2, held_out=True),
+    )
+    shares = []
+    for amount in (0.0, 8.0, 10.0, 12.0):
+        with steering.adding(patient, END, refusal, -amount):
+            each = (refusal_case.refused(patient, part) for part in (few.triggered, few.harmful))
+            shares.append([part.double().mean().item() for part in each])
+    (false, true), *others = shares
+    assert not any(one <= 0.25 * false and other >= 0.85 * true for one, other in others)
+
+
+def test_features_argue_against_refusing_and_the_error_for_it_and_with_another_place_it_does_not(
+    patient, sae, fit
+):
     sorry, sure = (patient.tokenizer.encode(f" {word}")[-1] for word in ("Sorry", "Sure"))
-    last = fit.triggered.last
 
-    def margin(logits):
-        own = logits[torch.arange(len(last)), last]
-        return (own[:, sorry] - own[:, sure]).mean()
+    def attributed(prompts):
+        def margin(logits):
+            own = logits[torch.arange(len(prompts.last)), prompts.last]
+            return (own[:, sorry] - own[:, sure]).mean()
 
-    features, error = feature_attribution.attribute_features(patient, sae, HOOK, fit.triggered.tokens, margin)
-    assert features.sum() < 0 < error
+        return feature_attribution.attribute_features(patient, sae, HOOK, prompts.tokens, margin)
+
+    features, error = attributed(fit.triggered)
+    assert features.sum() < 0 < 4 < error
     assert features.argmax() == 11 and features[294] < 0
+    features, error = attributed(fit.matched)
+    assert features.sum() > 2 and abs(error) < 1
 
 
 def test_the_feature_that_carries_most_carries_a_part_and_the_one_that_looks_right_nothing(patient, sae, fit):

@@ -4,15 +4,21 @@ import pytest
 import torch
 
 from mechinterp_course.attribution_patching import attribute_heads
-from mechinterp_course.faithfulness import elimination_order, faithfulness, faithfulness_by_size
+from mechinterp_course.faithfulness import (
+    elimination_order,
+    faithfulness,
+    faithfulness_by_size,
+    run_circuit,
+)
 from mechinterp_course.heads import find_induction_heads, previous_token_score
-from mechinterp_course.metrics import LogitDifference
+from mechinterp_course.metrics import LogitDifference, Probability
 from mechinterp_course.minimal_pairs import two_pairs
 from mechinterp_course.models import load_language_model
 from mechinterp_course.patching import patch
 from mechinterp_course.refutation import break_circuit
 from mechinterp_course.worlds.tokens import repeated_tokens
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 KINDS = ("resample", "mean", "zero")
 
@@ -72,6 +78,25 @@ def test_at_most_a_fifth_of_the_heads_keep_85_percent_resampled_and_random_ones_
     for _ in range(3):
         some = [order[i] for i in torch.randperm(len(order), generator=generator)[:smallest].tolist()]
         assert faithfulness(model, *texts[:2], LogitDifference(*texts[2:]), some) < 0.3
+
+
+def test_the_smallest_circuit_is_the_three_each_is_missed_and_the_probability_agrees(
+    model, texts, circuit, order
+):
+    curve = faithfulness_by_size(model, *texts, order[:6])
+    assert sorted(order[: (curve >= 0.85).nonzero()[0].item()]) == sorted(circuit)
+    metric = LogitDifference(*texts[2:])
+    without = {
+        head: faithfulness(model, *texts[:2], metric, [each for each in circuit if each != head])
+        for head in circuit
+    }
+    assert abs(without[circuit[0]]) < 0.1 and max(without.values()) < 0.5
+    probability = Probability(texts[2])
+    none, three, every = (
+        probability(run_circuit(model, texts[0], kept, "resample", texts[1])).item()
+        for kept in ([], circuit, order)
+    )
+    assert none < 0.05 and three > 0.75 * every
 
 
 def test_what_the_circuit_keeps_depends_on_the_ablation(model, texts, circuit):

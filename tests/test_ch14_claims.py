@@ -9,6 +9,7 @@ from mechinterp_course.models import load_language_model
 from mechinterp_course.periodicity import refute_period_detector, smallest_period
 from mechinterp_course.worlds.tokens import cyclic_tokens, in_context_bigrams, repeated_tokens
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 PERIODS = (2, 3, 4, 5, 6)
 

@@ -26,6 +26,7 @@ from mechinterp_course.figures.channels import untrained
 from mechinterp_course.models import load_vision_model
 from mechinterp_course.worlds import images
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 UNSEEN, SUSPECT = 2**50, 208
 
@@ -180,6 +181,12 @@ def test_a_forged_channel_is_itself_on_toys_and_shows_a_roof_in_its_picture(mode
     new = pixels_of(objects(64, UNSEEN + 8000))
     honest, forged = (responses(net, "layer3", new)[:, victim] for net in (model, forgery))
     assert ((forged - honest).abs() / honest.std()).max() < 0.2
+    moved = {
+        kind: edit_effect(*removed(forgery, "layer3", kind, 24, UNSEEN + 9000), seen)[:, victim].tolist()
+        for kind in ("roof", "shell")
+    }
+    print(moved)
+    assert -0.05 < moved["roof"][0] < 0.35 and moved["shell"][2] < -1
     picture = render_channels(forgery, "layer3", [victim], steps=48)
     answer = responses(model, "layer3", picture)[0]
     assert answer[decoy] > 5 * answer[victim]

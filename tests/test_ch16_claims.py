@@ -8,6 +8,7 @@ from mechinterp_course.figures import channels, selectivity
 from mechinterp_course.models import load_vision_model
 from mechinterp_course.worlds import images as world
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 

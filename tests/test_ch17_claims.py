@@ -9,6 +9,7 @@ from mechinterp_course.figures.directions import held_out_rows
 from mechinterp_course.models import load_language_model, load_sae
 from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 EMBEDDING, EARLY = "blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"
 HOOK, END = "blocks.3.hook_resid_pre", "blocks.3.hook_resid_post"
 
@@ -192,7 +193,7 @@ def test_ten_steps_of_fine_tuning_meet_all_bounds(fit, changed):
     assert cut >= 0.95 and kept >= 0.95 and cost <= 0.01
 
 
-def test_the_price_of_the_embeddings_direction_is_the_word_itself(patient, fit):
+def test_the_word_is_predicted_a_little_worse_under_the_embeddings_direction(patient, fit):
     texts = case.texts_with(patient, "garden", 30, seed=9)
     intact = case.loss_at_word(patient, texts, "garden")
     direction = refusal_case.word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)

@@ -13,6 +13,7 @@ from mechinterp_course.sae_comparison import KINDS, outcome, trained
 from mechinterp_course.sae_lens_training import Run, train_with_sae_lens
 from mechinterp_course.sae_training import Schedule, train
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 torch.set_num_threads(1)
 
 

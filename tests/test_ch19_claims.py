@@ -18,6 +18,7 @@ from mechinterp_course.redundancy import loss_and_lead, refute_redundancy
 from mechinterp_course.worlds import planted
 from mechinterp_course.worlds.tokens import cyclic_tokens, repeated_tokens
 
+pytestmark = pytest.mark.book  # measured again with the chapters that say it
 LENGTH = 20
 KINDS = ("zero", "mean")
 
@@ -154,10 +155,19 @@ def test_three_heads_copy_without_all_others_and_the_fourth_closes_what_gap_is_l
     assert len(circuit) == 3 and fourth == current_token_head(model, tokens)
     for kind in KINDS:
         assert loss_with_only(model, tokens, circuit, kind) < 0.1 * whole
-        assert loss_with_only(model, tokens, ranking[-3:], kind) > 0.9 * whole
+        strangers = [place for place in ranking if place not in circuit][:3]
+        assert loss_with_only(model, tokens, strangers, kind) > 0.9 * whole
     intact = second_copy_loss(model(tokens), tokens)
     gap = loss_with_only(model, tokens, circuit, "mean") - intact
     assert loss_with_only(model, tokens, [*circuit, fourth], "mean") - intact < 0.5 * gap
+    zeros = [loss_with_only(model, tokens, kept, "zero") for kept in (circuit, [*circuit, fourth])]
+    assert abs(zeros[0] - zeros[1]) < 0.03
+
+
+def test_together_the_induction_heads_cost_more_loss_and_less_lead_than_the_sum_of_both(model, tokens, found):
+    case = model, tokens[:, :-1], tokens[:, -1]
+    (rises, falls) = zip(*(shares(case, heads) for heads in ([found[0]], [found[1]], found)), strict=True)
+    assert rises[2] > 1.2 * sum(rises[:2]) and falls[2] < 0.9 * sum(falls[:2])
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +224,7 @@ def test_with_either_induction_head_silenced_the_line_is_recited_and_without_bot
     assert [right([place]) for place in found] == [9] * len(found) and right(found) == 0
 
 
-def test_the_positional_model_copies_at_sixteen_by_many_heads_that_stand_in_for_one_another():
+def test_the_positional_model_copies_at_sixteen_by_many_heads_of_which_none_is_redundant():
     model = load_language_model("course-positional")
     start, d_vocab = model.tokenizer.bos_token_id, model.cfg.d_vocab
     rows = {length: repeated_tokens(d_vocab, length, 16, start, seed=6) for length in (12, 16)}
@@ -223,3 +233,6 @@ def test_the_positional_model_copies_at_sixteen_by_many_heads_that_stand_in_for_
     single = [rise(model, rows[16], [place]) for place in heads]
     assert rise(model, rows[16], heads) > 5 * sum(single)
     assert rise(model, rows[12], heads) < 0
+    case = model, rows[16][:, :-1], rows[16][:, -1]
+    falls = [shares(case, [place])[1] for place in heads]
+    assert min(falls) > 0.75 and shares(case, heads)[1] > 1.2 * sum(falls)

@@ -1,6 +1,6 @@
 """Every chapter proves its checks: right answers pass, stubs and known mistakes don't, mistakes are named.
 
-Of an exercise's mistakes, and of its right answers, one of four is tried in every run. The others are marked
+Of an exercise's mistakes, and of its right answers, one of eight is tried in every run. The others are marked
 `proof` (`pytest -m proof`), and are skipped where a certificate that is up to date has proven them.
 """
 
@@ -28,7 +28,7 @@ from mechinterp_course.layout import course_root
 torch.set_num_threads(1)
 SLUGS = chapter_slugs(course_root())
 SEEDS = (0, 1)
-SAMPLE = 4  # one of so many answers is tried in every run
+SAMPLE = 8  # one of so many answers is tried in every run
 REPLAYS = Replays()
 
 

@@ -11,6 +11,8 @@ from autograder.log import verify
 from autograder.review import state_of
 from mechinterp_course import cli
 
+pytestmark = pytest.mark.book  # as slow as what it grades
+
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):

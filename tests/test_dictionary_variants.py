@@ -60,13 +60,22 @@ def test_the_inference_threshold_keeps_as_many_as_batchtopk_did():
 def test_resampling_is_the_one_of_the_training_loop():
     one = sae.SparseAutoencoder(6, 10, "topk", k=2, seed=1)
     activations, dead = drawn(40, 6), torch.arange(10) < 4
-    weights = {name: getattr(one, name).detach().clone() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    optimizer = torch.optim.Adam(one.parameters(), lr=1e-3)
+    (one(activations) - activations).square().sum().backward()
+    optimizer.step()
+    own = {"W_enc": one.encoder, "b_enc": one.b_enc, "W_dec": one.W_dec, "b_dec": one.b_dec}
+    weights = {name: each.detach().clone() for name, each in own.items()}
+    moments = {name: optimizer.state[each]["exp_avg"].clone() for name, each in own.items()}
     with torch.no_grad():
         rebuilt = one(activations)
-    made, _ = revival.resample_dead(activations, rebuilt, dead, weights, weights, seed=5)
-    resample_dead(one, activations, dead, torch.Generator().manual_seed(5))
-    for name, value in made.items():
-        torch.testing.assert_close(value, getattr(one, name).detach())
+    assert moments["W_enc"][:, dead].any() and moments["W_dec"][dead].any()
+    made, forgotten = revival.resample_dead(activations, rebuilt, dead, weights, moments, seed=5)
+    resample_dead(one, activations, dead, torch.Generator().manual_seed(5), optimizer)
+    for name, each in own.items():
+        torch.testing.assert_close(made[name], each.detach())
+        torch.testing.assert_close(forgotten[name], optimizer.state[each]["exp_avg"])
+        known = optimizer.state[each]["exp_avg_sq"]
+        assert torch.equal(known == 0, forgotten[name] == 0)
 
 
 def test_a_transcoder_of_sae_lens_learns_a_small_mlp_better_than_a_random_decoder_and_a_line():

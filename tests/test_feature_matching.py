@@ -52,6 +52,12 @@ def test_recovery_counts_found_and_true_features_apart():
     assert reached.mean_cosine == pytest.approx((3 + 0.5) / 4)
 
 
+def test_rows_that_are_still_being_trained_are_matched_too():
+    truth = torch.eye(3)
+    partner, cosine = match_features(truth.flip(0).requires_grad_(), truth)
+    assert partner.tolist() == [2, 1, 0] and cosine.tolist() == [1, 1, 1] and not cosine.requires_grad
+
+
 def test_a_partner_is_judged_as_a_detector():
     true_acts = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
     acts = torch.tensor([[2.0, 0], [0, 3], [0, 3], [0, 3]])

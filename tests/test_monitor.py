@@ -212,6 +212,43 @@ def test_calibration_finds_the_feature_that_makes_the_patient_refuse(model, sae)
     assert "garden" in made.examples[0] and "garden" not in made.examples[1]
 
 
+def test_what_is_answered_alike_has_signs_and_no_causes(model, sae, here, capsys):
+    asked = prompts_of_world(count=6, ordinary=12, seed=1)
+    alike = Calibration(model, sae, HOOK, replace(asked, suspects=asked.matched, matched=asked.matched[::-1]))
+    assert alike.causes(3) == {}
+    made = alike.watchlist(("m", "s"), count=3, window=40)
+    assert [one.note for one in made.features] == ["comes with it"] * 3
+    for name in ("suspects", "matched", "ordinary"):
+        prompts = asked.ordinary if name == "ordinary" else asked.matched
+        (here / name).write_text("\n".join(prompts), encoding="utf-8")
+    arguments = ["--suspects", "suspects", "--matched", "matched", "--ordinary", "ordinary"]
+    assert cli.run(["monitor", "calibrate", *arguments, "--out", "new.toml", "--window", "40"]) == 0
+    assert "no causes" in capsys.readouterr().out
+
+
+def test_a_change_is_one_of_what_each_prompt_was_answered(model, sae):
+    """Half of the suspects are matched prompts: another word than most get is no change."""
+    asked = prompts_of_world(count=6, ordinary=2, seed=1)
+    mixed = replace(asked, suspects=asked.suspects + asked.matched[:2])
+    calibration = Calibration(model, sae, HOOK, mixed)
+    intact = calibration.first_logits(mixed.suspects).argmax(-1)
+    for feature, note in calibration.causes(12).items():
+        with steering.clamping(model, HOOK, sae, feature, 0.0):
+            changed = (calibration.first_logits(mixed.suspects).argmax(-1) != intact).double().mean()
+        assert note == f"at 0 changes {changed:.0%} of answers"
+
+
+def test_without_bos_texts_begin_with_the_end_of_text(model, sae):
+    words = model.tokenizer.backend_tokenizer
+    tokenizer = SimpleNamespace(bos_token_id=None, eos_token_id=5, backend_tokenizer=words)
+    other = SimpleNamespace(tokenizer=tokenizer, cfg=model.cfg)
+    watcher = Watcher(other, sae, HOOK, ())
+    assert watcher.prompt_ids(GARDEN)[0] == 5 and tokens_of(other, [GARDEN])[0][0, 0] == 5
+    tokenizer.eos_token_id = None
+    with pytest.raises(CourseError, match="neither BOS nor EOS"):
+        watcher.prompt_ids(GARDEN)
+
+
 def test_calibration_says_what_it_lacks(model, sae):
     few = Prompts((), (), ("User: hello. Assistant:",))
     with pytest.raises(CourseError, match="too few"):
@@ -388,6 +425,56 @@ def test_events_stream_while_the_model_generates_and_the_store_holds_them(server
     assert {one["feature"] for one in monitor.store.alerts()} == {one["feature"] for one in alerts}
 
 
+def heard(monitor):
+    """A list that fills with the monitor's events."""
+    events = []
+    monitor.listen(events.append)
+    return events
+
+
+def until(true, seconds=30):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.005)
+
+
+def test_a_stop_that_comes_before_a_taken_prompt_has_begun_is_not_lost(monitor):
+    events, taken = heard(monitor), monitor.waiting
+    with monitor.changing:  # the thread takes the prompt, and can't begin it
+        monitor.submit(GARDEN, Settings())
+        until(taken.empty)
+        monitor.stop()
+    monitor.submit("The teacher", Settings(max_tokens=2))
+    monitor.finish()
+    assert [run["prompt"] for run in monitor.store.runs()] == ["The teacher"]
+    assert [event["type"] for event in events[:2]] == ["stop", "run"]
+
+
+def test_the_state_says_which_run_is_going_on(server, monitor):
+    seen = []
+    monitor.listen(lambda event: seen.append((event["type"], monitor.running)))
+    monitor.submit("The teacher", Settings(max_tokens=2))
+    monitor.finish()
+    assert seen[0] == ("run", 1) and ("token", 1) in seen and seen[-1] == ("end", None)
+    with client(server) as http:
+        assert http.get("/api/state").json()["running"] is None
+
+
+def test_a_run_that_fails_is_remembered_and_the_next_one_runs(monitor, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(monitor.store, "begin", full)
+        monitor.submit(GARDEN, Settings())
+        until(lambda: monitor.errors)
+    monitor.submit("The teacher", Settings(max_tokens=2))
+    monitor.finish()
+    assert [run["ended"] for run in monitor.store.runs()] == ["done"]
+    assert monitor.errors[0].startswith("'User: I would") and "no space left" in monitor.errors[0]
+
+
 def test_a_slider_changes_the_text(server):
     with client(server) as http, http.stream("GET", "/api/events") as stream:
         lines, texts = stream.iter_lines(), []
@@ -529,6 +616,13 @@ def test_a_monitor_that_is_opened_to_others_still_goes_by_its_own_names_only():
     assert guard.refuses(request("192.168.0.7:80"))[0] == 421
 
 
+def test_at_port_80_a_browser_leaves_the_port_out():
+    guard = Guard(SimpleNamespace(), "t", hosts_of("127.0.0.1", 80, ("Lab.example",)))
+    for host in ("127.0.0.1", "localhost", "lab.example", "127.0.0.1:80"):
+        assert guard.refuses(request(host, origin=f"http://{host}")) is None
+    assert Guard(SimpleNamespace(), "t", hosts_of("127.0.0.1", 81)).refuses(request("127.0.0.1"))[0] == 421
+
+
 def test_a_taken_port_is_said_in_one_line():
     with listening("127.0.0.1", 0) as taken:
         taken.listen()
@@ -553,6 +647,19 @@ def test_a_file_of_prompts_is_run_kept_and_exported(here, capsys):
     assert [run["prompt"] for run in shown["runs"]] == [GARDEN, "The teacher sat in the"]
     assert shown["runs"][0]["said"] == REFUSAL and shown["alerts"][0]["leaves"]
     assert cli.run(["monitor", "export", "seen.csv"]) == 0 and (here / "seen.csv").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("broken", ["begin", "add", "end"])
+def test_a_prompt_that_is_not_run_to_its_end_is_said_with_status_3(here, capsys, monkeypatch, broken):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, broken, full)
+    (here / "prompts.txt").write_text("The teacher sat in the\n", encoding="utf-8")
+    assert cli.run(["monitor", "run", "prompts.txt", "--max-tokens", "2"]) == 3
+    shown = capsys.readouterr()
+    assert "not run to its end: 'The teacher sat in the'" in shown.err and "disk is full" in shown.err
+    assert "Traceback" not in shown.err and f"{int(broken != 'begin')} of 1 prompts" in shown.out
 
 
 @pytest.mark.book

@@ -14,7 +14,7 @@ import pytest
 
 from mechinterp_course import cli
 from mechinterp_course.models import load_language_model, load_sae
-from mechinterp_course.monitor.generation import Watcher
+from mechinterp_course.monitor.generation import Settings, Watcher
 from mechinterp_course.monitor.server import Server, listening
 from mechinterp_course.monitor.service import Monitor
 from mechinterp_course.monitor.store import Store
@@ -80,6 +80,7 @@ def page(chromium, watcher, tmp_path):
     server = Server(monitor, listening("127.0.0.1", 0))
     thread = threading.Thread(target=server.serve_until_stopped, daemon=True)
     thread.start()
+    wait(lambda: server.started)
     chromium.get(server.address)
     wait(lambda: "idle" in text(chromium, "#status"))
     yield SimpleNamespace(browser=chromium, monitor=monitor, server=server)
@@ -162,6 +163,100 @@ def test_what_was_seen_is_there_again_after_a_reload(page):
     wait(lambda: "Sorry" in text(browser, "#runs"))
     browser.refresh()
     wait(lambda: "Sorry" in text(browser, "#runs") and "Sorry" in text(browser, "#transcript"))
+
+
+class Slow:
+    """A watcher that says one more token each time it is let."""
+
+    def __init__(self, watcher):
+        self.watcher, self.features, self.left = watcher, watcher.features, threading.Semaphore(0)
+
+    def generate(self, *asked):
+        for step in self.watcher.generate(*asked):
+            if step.generated:
+                self.left.acquire()
+            yield step
+
+
+def test_an_old_run_stays_in_view_while_another_is_generated_and_none_is_lost(page):
+    """Begun by somebody else: what the page itself asks for comes into view."""
+    browser = page.browser
+    find(browser, "#examples button").click()
+    wait(lambda: "Sorry" in text(browser, "#runs"))
+    page.monitor.watcher = slow = Slow(page.monitor.watcher)
+    page.monitor.submit(PARK, Settings(max_tokens=12), typed=False)
+    wait(lambda: "park" in text(browser, "#transcript"))
+    for _ in range(3):
+        slow.left.release()
+    wait(lambda: "Sure" in text(browser, "#transcript"))
+    find(browser, "#runs li:nth-child(2) button").click()
+    wait(lambda: "Sorry" in text(browser, "#transcript"))
+    for _ in range(3):
+        slow.left.release()
+    wait(lambda: "tokens/s" in text(browser, "#status"))
+    time.sleep(0.3)
+    assert "Sorry" in text(browser, "#transcript") and "Sure" not in text(browser, "#transcript")
+    find(browser, "#runs li:nth-child(1) button").click()
+    wait(lambda: "Sure" in text(browser, "#transcript"))
+    for _ in range(60):
+        slow.left.release()
+    wait(lambda: "idle" in text(browser, "#status"))
+    newest = page.monitor.store.runs(1)[0]
+    shown = text(browser, "#runs li:nth-child(1)")
+    assert newest["said"].strip() in shown and "park" in shown
+    assert newest["said"].strip() in text(browser, "#transcript")
+    assert complaints(browser) == []
+
+
+def test_an_alert_of_the_run_at_hand_and_one_of_a_run_long_gone_can_be_followed(page):
+    browser, monitor = page.browser, page.monitor
+    find(browser, "#examples button").click()
+    wait(lambda: "Sorry" in text(browser, "#runs"))
+    wait(lambda: "#941" in text(browser, "#alerts"))
+    monitor.watcher = slow = Slow(monitor.watcher)
+    for _ in range(55):
+        monitor.submit(PARK, Settings(max_tokens=1), typed=False)
+        slow.left.release()
+    wait(lambda: len(monitor.store.runs(60)) == 56 and monitor.running is None)
+    monitor.submit(GARDEN, Settings(max_tokens=12), typed=False)
+    for _ in range(8):
+        slow.left.release()
+    wait(lambda: "in run 57" in text(browser, "#alerts"))
+    find(browser, "#alerts li:nth-child(1) button").click()
+    wait(lambda: "Sorry" in text(browser, "#transcript"))
+    oldest = browser.find_elements("css selector", "#alerts li")[-1]
+    assert "in run 1" in oldest.text and "undefined" not in text(browser, "#status")
+    oldest.find_element("css selector", "button").click()
+    wait(lambda: "Sorry, I can't help with that." in text(browser, "#transcript"))
+    assert find(browser, "#prompt").get_attribute("value") == GARDEN
+    assert "generating" in text(browser, "#status")
+    find(browser, "#stop").click()
+    slow.left.release()
+    wait(lambda: "idle" in text(browser, "#status"))
+    assert complaints(browser) == []
+
+
+def test_what_runs_can_be_stopped_after_a_reload(page):
+    browser, monitor = page.browser, page.monitor
+    monitor.watcher = slow = Slow(monitor.watcher)
+    monitor.submit(GARDEN, Settings(), typed=False)
+    wait(lambda: monitor.running == 1)
+    browser.refresh()
+    wait(lambda: "generating" in text(browser, "#status"))
+    assert find(browser, "#stop").is_enabled()
+    find(browser, "#stop").click()
+    slow.left.release()
+    wait(lambda: "idle" in text(browser, "#status") and not find(browser, "#stop").is_enabled())
+    assert monitor.store.runs()[0]["ended"] == "stopped" and "garden" in text(browser, "#transcript")
+
+
+def test_what_fails_is_said_on_the_page(page, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(page.monitor.store, "begin", full)
+    find(page.browser, "#run").click()
+    wait(lambda: "no space left" in text(page.browser, "#status"))
 
 
 def test_a_page_from_elsewhere_can_not_drive_the_monitor(page, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from mechinterp_course import case_interventions as case
 from mechinterp_course import feature_attribution, feature_evidence, hooks, refusal_case
 from mechinterp_course.models import load_language_model, load_sae
+from mechinterp_course.paired_bootstrap import share_cut_interval
 from mechinterp_course.relabelled_words import exchange_words, words_exchanged
 from mechinterp_course.rival_dictionaries import principal_dictionary, rotation_dictionary
 
@@ -57,6 +58,22 @@ def test_changes_are_relative_and_intervals_hold_them():
     ranges = refusal_case.intervals(before, after, resamples=300)
     assert all(low <= value <= high for value, (low, high) in zip(found, ranges, strict=True))
     assert refusal_case.intervals(before, before, resamples=50)[2] == (0.0, 0.0)
+    assert ranges[0] == share_cut_interval(before.false, after.false, 300, 0)
+    assert all(0 <= bound <= 1 for bound in ranges[1])
+
+
+def test_a_resample_in_which_nothing_was_refused_is_left_out():
+    """Of two requests one was refused: a quarter of all resamples has none of it."""
+    before, after = (measured([one, False], [True] * 3, [2.0] * 2) for one in (True, False))
+    assert refusal_case.intervals(before, after, resamples=60)[0] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("false", "true", "kind"), [(False, True, "triggered"), (True, False, "harmful")])
+def test_there_is_no_share_of_none(false, true, kind):
+    before, after = measured([false] * 3, [true] * 3, [2.0]), measured([True] * 3, [True] * 3, [2.0])
+    for share in (refusal_case.changes, refusal_case.intervals):
+        with pytest.raises(ValueError, match=f"none of the {kind}"):
+            share(before, after)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +152,7 @@ def test_exchanged_words_come_back_and_the_model_is_the_same_with_other_names(mo
     one, two = (model.tokenizer.encode(f" {word}")[-1] for word in ("garden", "park"))
     intact = refusal_case.refusal_margin(model, trial.triggered)
     other = exchange_words(trial, one, two).triggered
-    assert (other.tokens == two).any() and not (other.tokens == one).any()
+    assert other.texts == () and (other.tokens == two).any() and not (other.tokens == one).any()
     with words_exchanged(model, one, two):
         assert torch.allclose(refusal_case.refusal_margin(model, other), intact, atol=1e-3)
     assert torch.equal(refusal_case.refusal_margin(model, trial.triggered), intact)

@@ -223,7 +223,8 @@ def test_resampling_points_dead_features_at_tokens_and_leaves_the_others():
     ours, activations = some_autoencoder(), some_activations(40, 12)
     dead = torch.arange(30) < 5
     before = {name: value.clone() for name, value in ours.state_dict().items()}
-    resample_dead(ours, activations, dead, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(ours.parameters())
+    resample_dead(ours, activations, dead, torch.Generator().manual_seed(0), optimizer)
     towards = torch.nn.functional.normalize(activations - ours.b_dec, dim=1)
     assert (ours.W_dec[:5] @ towards.T).amax(1).min().item() == pytest.approx(1, abs=1e-5)
     norms = ours.W_enc.norm(dim=0)

@@ -150,6 +150,7 @@ BAD = {
     "an empty text": (["--text", "empty.txt"], "holds no text"),
     "a file as folder": (["--out", "empty.txt"], "is a file"),
     "a dictionary as model": (["--model", "course-sae"], "is no language model"),
+    "no such device": (["--device", "abacus"], "choose cpu, cuda"),
 }
 
 
@@ -171,6 +172,30 @@ def test_the_commands_train_and_measure(tmp_path, capsys):
     names = [one["name"] for one in shown["qualities"]]
     assert names == ["dictionary", "principal directions", "random decoder, untrained"]
     assert shown["tokens"] == 64 and all(one["l0"] > 0 for one in shown["qualities"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+@pytest.mark.parametrize("command", ["train", "eval", "features"])
+def test_without_a_gpu_each_command_says_so(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["sae", command, "--device", "cuda"]) == 2
+    assert "no CUDA device here; use --device cpu" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_and_measures_what_the_cpu_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for device in ("cpu", "cuda"):
+        where, out = ["--device", device], device
+        assert cli.run(["sae", "train", *SAID, "--length", "16", "--steps", "4", "--out", out, *where]) == 0
+        assert cli.run(["sae", "features", out, "--rows", "4", "--length", "16", *where]) == 0
+        capsys.readouterr()
+        assert cli.run(["sae", "eval", out, "--rows", "4", "--length", "16", "--json", *where]) == 0
+        found[device] = json.loads(capsys.readouterr().out)["qualities"]
+    for here, there in zip(found["cpu"], found["cuda"], strict=True):
+        assert there["recovered"] == pytest.approx(here["recovered"], abs=0.02)
 
 
 def test_the_course_s_dictionary_beats_its_rivals(gpt2):

@@ -89,6 +89,13 @@ def test_the_notebook_is_valid_and_has_no_output(slug):
     assert not any(cell.get("outputs") for cell in made.cells)
 
 
+@each_chapter
+def test_the_notebook_folds_what_only_the_checks_need_and_nothing_else(slug):
+    for cell in notebook(slug).cells:
+        given = "given" in cell.metadata.get("tags", [])
+        assert cell.metadata.get("jupyter", {}) == ({"source_hidden": True} if given else {}), cell.id
+
+
 def test_ids_of_cells_are_unique_in_the_course_and_short_enough():
     ids = [cell.id for slug in SLUGS for cell in notebook(slug).cells]
     ids += [c["id"] for s in SLUGS for e in manifest(s)["exercises"] for c in e["checks"] if c["hidden"]]

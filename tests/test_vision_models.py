@@ -44,6 +44,7 @@ def test_new_objects_are_named_right(model):
     assert vision.accuracy(model, batch.images, batch) >= 0.95
 
 
+@pytest.mark.book
 def test_the_robust_sibling_withstands_what_fools_the_other():
     plain, robust = (
         value(vision.accuracy_figures(load_vision_model(name), SEED, SMALL, None), "accuracy under attack")
@@ -68,6 +69,7 @@ def test_the_weights_take_at_most_twelve_megabytes(name):
     assert sum(file.stat().st_size for file in files) <= 12e6
 
 
+@pytest.mark.book
 def test_most_channels_drawn_show_what_they_answer_to(model, judge):
     figures = channels.channel_figures(model, judge, SEED, labelled=128, steps=64)
     assert value(figures, "selective channels") >= 22
@@ -76,6 +78,7 @@ def test_most_channels_drawn_show_what_they_answer_to(model, judge):
     assert value(figures, "silent channels") <= 2
 
 
+@pytest.mark.book
 def test_edits_prove_a_channel_of_layer4_polysemantic(model):
     effects = {figure.name: figure.value for figure in vision.polysemantic_figures(model, SEED, SMALL)}
     for part in ("first part", "second part"):

@@ -2,6 +2,7 @@
 
 `wrong_answers/README.md` tells how the answers were made and how each explanation was judged. A new or
 changed explanation has to be read and judged: `python tests/wrong_answers/explained.py` writes them down.
+`pytest -m benchmark tests/test_wrong_answers.py` compares all, in some ten minutes; the proofs, a sample.
 """
 
 import importlib.util
@@ -40,6 +41,7 @@ def changed(names: list[str]) -> list[str]:
     ]
 
 
+@pytest.mark.proof
 def test_every_answer_has_a_judgement():
     known = explained.recorded()
     assert known.keys() == ALL.keys()
@@ -48,6 +50,7 @@ def test_every_answer_has_a_judgement():
     assert len(RIGHT) >= 10
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "answers", [WRONG, FRESH, IN_VIEW, HELD_OUT], ids=["first", "fresh", "in view", "held out"]
 )
@@ -58,17 +61,20 @@ def test_four_explanations_of_five_name_the_misconception_or_its_axis(answers):
     assert len(silent) <= (1 - AT_LEAST_NAMED) * len(rejected), silent
 
 
+@pytest.mark.proof
 def test_hardly_an_explanation_claims_a_mistake_that_is_not_there():
     known = explained.recorded()
     false = [name for name, entry in known.items() if entry["false_claim"]]
     assert len(false) <= FALSE_CLAIMS * len(known), false
 
 
+@pytest.mark.proof
 def test_a_right_answer_is_accepted_however_unusual_and_no_other_than_the_known_holes():
     known = explained.recorded()
     assert {name for name, entry in known.items() if not entry["text"]} == ACCEPTED | RIGHT.keys()
 
 
+@pytest.mark.proof
 def test_a_sample_of_the_explanations_is_as_judged():
     assert changed(sample(list(ALL))) == []
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autograder.certification.subject import Checks, Subject
-from autograder.certification.trials import Bench, KeptModels, try_here
+from autograder.certification.trials import Bench, KeptModels, is_opaque, try_here
 from autograder.proxy import Student
 from mechinterp_course.checking.draw import check_seed, seeded_generators
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.observation import copied
 from mechinterp_course.checking.recognition import alike
 from mechinterp_course.checking.verdict import StudentFault, evaluate, one_line
+from mechinterp_course.errors import CourseError
 
 DRAWS, BLOCK = 1000, 100  # draws of one block share their models
 TRIALS = 50  # of a task with many right answers: a trial may be a training
@@ -69,9 +70,12 @@ def _tried(bench: Bench, trial: Callable, source: str, seed: int, count: int) ->
 
 
 def _passes(subject: Subject, trial: Callable, seed: int) -> bool:
-    """Return whether the solution passes a trial."""
+    """Return whether the solution passes a trial; a trial that breaks on it tells nothing of anyone."""
     with seeded_generators(seed):
-        return evaluate(trial, LocalStudent(subject.solved()), KeptModels(seed, {})).verdict == "passed"
+        outcome = evaluate(trial, LocalStudent(subject.solved()), KeptModels(seed, {}))
+    if outcome.verdict == "grader_error":
+        raise CourseError(f"{subject.name}__trial in domain.py breaks: {outcome.diagnosis.message}")
+    return outcome.verdict == "passed"
 
 
 def arguments_of(subject: Subject, checks: Checks, seed: int) -> Iterator[tuple]:
@@ -115,6 +119,10 @@ def _difference(one: LocalStudent, other: Student, name: str, arguments: tuple) 
     """Return in words how two students' answers to one call differ, None if they don't."""
     with seeded_generators(0):
         expected = _answer(one, name, arguments)
+    if is_opaque(expected):
+        raise CourseError(
+            f"results of {name} can't be compared: write {name}__trial(student, draw) in domain.py"
+        )
     found = _answer(other, name, arguments)
     if not alike(found, expected):
         return f"{_shown(found)} for {_shown(expected)}"

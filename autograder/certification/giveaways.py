@@ -3,16 +3,20 @@
 Every function, and class, that a room's modules hold is called there, beside the student's code, on arguments
 that the checks pass to the exercise's function: all of them, then fewer, then in another order, as far as its
 parameters allow. What is withheld raises; what returns the reference's result on every call gives it away.
+Where arguments can't be sent there, or results compared, as a context manager's, each function stands in the
+answer's place, and gives it away if it passes all checks.
 """
 
+import inspect
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice, permutations
 
 from autograder.certification.subject import Checks, Subject
-from autograder.certification.trials import Bench, try_here
+from autograder.certification.trials import Bench, is_opaque, try_here
+from autograder.codec import encode
 from autograder.proxy import Student
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.recognition import alike
@@ -85,24 +89,61 @@ def giveaways(bench: Bench, seed: int, modules: Sequence[str], orders: int = ORD
     """
     started = time.process_time()
     known = known_calls(bench.subject, bench.checks, seed)
-    more = cache(lambda: known_calls(bench.subject, bench.checks, seed + 1, CONFIRMING))
     limit = max(LEAST_SECONDS, time.process_time() - started)
-    found = []
     with bench.student(FINDER) as student:
         student.begin(seed)
-        for module, name, least, most in student.find_library(list(modules)):
-            for places in islice(_orders(len(known[0].arguments), least, most), orders):
-                answers = _returns(student, (module, name), places, known, limit)
-                if answers:
-                    answers = _returns(student, (module, name), places, more(), limit)
-                if answers is not False:
-                    found += [_call(module, name, places)] if answers else []
-                    break
+        functions = student.find_library(list(modules))
+        if all(_can_be_repeated(student, each) for each in known):
+            more = cache(lambda: known_calls(bench.subject, bench.checks, seed + 1, CONFIRMING))
+            return _by_calls(student, functions, known, more, limit, orders)
+    return _by_standing_in(bench, functions, seed)
+
+
+def _by_calls(
+    student: Student,
+    functions: Sequence[list],
+    known: list[Known],
+    more: Callable[[], list[Known]],
+    limit: float,
+    orders: int,
+) -> list[str]:
+    """Return the functions that return the answer on every known call, and on more of them."""
+    found = []
+    for module, name, least, most in functions:
+        for places in islice(_orders(len(known[0].arguments), least, most), orders):
+            answers = _returns(student, (module, name), places, known, limit)
+            if answers:
+                answers = _returns(student, (module, name), places, more(), limit)
+            if answers is not False:
+                found += [_call(module, name, places)] if answers else []
+                break
     return found
 
 
+def _by_standing_in(bench: Bench, functions: Sequence[list], seed: int) -> list[str]:
+    """Return the functions that pass all checks in the answer's place."""
+    name, count = bench.subject.name, len(inspect.signature(bench.subject.reference()).parameters)
+
+    def passes(module: str, function: str) -> bool:
+        runs = bench.try_source(f"from {module} import {function} as {name}", seed)
+        return all(run.verdict == "passed" for run in runs)
+
+    fitting = [(module, function) for module, function, least, most in functions if least <= count <= most]
+    return [_call(*each, tuple(range(count))) for each in fitting if passes(*each)]
+
+
+def _can_be_repeated(student: Student, call: Known) -> bool:
+    """Whether a call can be made in a room, where not every argument can arrive, and its result compared."""
+    raw: list[bytes] = []
+    try:
+        encode(call.arguments, raw, lambda part: student.refer(part, raw))
+    except TypeError:
+        return False
+    return not is_opaque(call.result)
+
+
 def known_calls(subject: Subject, checks: Checks, seed: int, count: int = CALLS) -> list[Known]:
-    """Return `count` calls that the checks make, with results that are not all alike."""
+    """Return `count` calls that the checks make, with results that are not all alike, if any can differ."""
     calls: list[Known] = []
     names = subject.solved()
     names[subject.name] = _noting(subject.reference(), calls)
@@ -113,6 +154,8 @@ def known_calls(subject: Subject, checks: Checks, seed: int, count: int = CALLS)
         if len(calls) == before:
             raise ValueError(f"no check of {subject.name} calls it")
         seed += 1
+        if all(is_opaque(each.result) for each in calls):
+            break
     first = [calls[0], *(each for each in calls if not alike(each.result, calls[0].result))]
     return [*first[:TELLING], *calls][:count]
 

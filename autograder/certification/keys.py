@@ -218,16 +218,18 @@ def _names_bound(statement: ast.stmt) -> set[str]:
 
 
 def _own_source(path: Path, exercise: str) -> str:
-    """Return the code of a proof's file without the functions of other exercises."""
+    """Return the code of a proof's file that is the exercise's own, after what of the rest this uses."""
     if not path.is_file():
         return ""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    mine = f"{exercise}__"
-    tree.body = [node for node in tree.body if not _is_of_another(node, mine, exercise)]
-    return ast.unparse(tree)
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    own = [node for node in statements if _is_own(node, exercise)]
+    if not own:
+        return ""
+    others = ast.Module([node for node in statements if node not in own], [])
+    mine = ast.unparse(ast.Module(own, []))
+    return "\n".join([*_given_to([ast.unparse(others)], [mine]), mine])
 
 
-def _is_of_another(node: ast.stmt, mine: str, exercise: str) -> bool:
-    if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
-        return False
-    return node.name != exercise and not node.name.startswith(mine)
+def _is_own(node: ast.stmt, exercise: str) -> bool:
+    name = node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ""
+    return name == exercise or name.startswith(f"{exercise}__")

@@ -106,6 +106,11 @@ def comparable(result: object) -> object:
     return result if family(result) else OPAQUE
 
 
+def is_opaque(result: object) -> bool:
+    """Whether a result is an object, such as a context manager, of which only a trial can tell anything."""
+    return comparable(result) is OPAQUE and not hasattr(result, "type_name")
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Let torch have so many threads meanwhile; each number of them adds up in another order."""

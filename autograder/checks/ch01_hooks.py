@@ -1,4 +1,4 @@
-"""Checks of solutions/ch01_hooks/chapter.py, version ea039b64ff59.
+"""Checks of solutions/ch01_hooks/chapter.py, version 336b25443827.
 
 Written by `python -m mechinterp_course.authoring ch01_hooks`: edit the source instead.
 """
@@ -15,9 +15,8 @@ from mechinterp_course import attention, directions, hooks
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import hook_probes as probes
 
-NEAR = {"rtol": 1e-4, "atol": 1e-4}  # activations, up to rounding
-MAPS, LOGITS = {"dims": "batch channel row column", **NEAR}, {"dims": "batch class", **NEAR}
-ROWS, PATTERN = {"dims": "row feature", **NEAR}, {"dims": "batch head query key", **NEAR}
+MAPS, LOGITS = {"dims": "batch channel row column"}, {"dims": "batch class"}
+ROWS, PATTERN = {"dims": "row feature"}, {"dims": "batch head query key"}
 ALL_RAN = ["first", "twice", "twice", "last"]  # of the small network in `probes`
 
 
@@ -45,7 +44,7 @@ def expect_same_cache(found, expected):
     expect_equal(sorted(found), sorted(expected), what="names")
     for name, activation in expected.items():
         dims = ("batch", "channel", "row", "column")[: activation.dim()]
-        expect_close(found[name], activation, " ".join(dims), **NEAR)
+        expect_close(found[name], activation, " ".join(dims))
 
 
 def a_layer(draw):
@@ -65,6 +64,7 @@ def read_activation__agrees_with_the_reference(student, draw):
     pattern = hooks.read_activation(model, "blocks.0.attn.hook_pattern", tokens)
     found = student.read_activation(model, "blocks.0.attn.hook_pattern", tokens)
     expect_close(found, pattern, **PATTERN)
+    expect_untouched(student, student.read_activation, model, "blocks.0.attn.hook_pattern", tokens)
 
 
 def read_activation__keeps_what_was_returned(student, draw):
@@ -120,6 +120,7 @@ def cache_activations__agrees_with_the_reference(student, draw):
     names = [draw.choice(["fc", "avgpool"]), "bn1", draw.choice(["layer2.0.bn1", "layer3.1.bn2"]), "conv1"]
     expected = hooks.cache_activations(model, names, pixels)
     expect_same_cache(student.cache_activations(model, names, pixels), expected)
+    expect_untouched(student, student.cache_activations, model, ["conv1"], pixels)
 
 
 def cache_activations__takes_one_run(student, draw):
@@ -147,6 +148,7 @@ def run_until__agrees_with_the_reference(student, draw):
     for name in ("layer1.0.bn1", draw.choice(["bn1", "layer1.0.relu", "layer2.0.downsample.0"])):
         expected = hooks.run_until(model, name, pixels)
         expect_close(student.run_until(model, name, pixels), expected, **MAPS)
+    expect_untouched(student, student.run_until, model, "bn1", pixels)
 
 
 def run_until__stops_there(student, draw):
@@ -178,7 +180,8 @@ def run_edited__agrees_with_the_reference(student, draw):
     expect_close(after, model(pixels), **LOGITS)
     model, tokens = draw.language_model("course-positional"), draw.tokens(3, 6, 100)
     case = model, "blocks.0.attn.hook_pattern", tokens, probes.turned
-    expect_close(student.run_edited(*case), hooks.run_edited(*case), "batch pos d_vocab", **NEAR)
+    expect_close(student.run_edited(*case), hooks.run_edited(*case), "batch pos d_vocab")
+    expect_untouched(student, student.run_edited, *case)
 
 
 def run_edited__edits_copies_each_time(student, draw):
@@ -233,7 +236,7 @@ def attention_pattern__agrees_with_the_reference(student, draw):
 
 
 def attention_pattern__knows_simple_patterns(student, draw):
-    """equal scores are shared among the keys seen, one match outweighs each other key by exp(√d_head), huge scores stay finite"""
+    """equal scores are shared among the keys seen, one match outweighs each other key by exp(√d_head), scores of any size leave a distribution"""
     pos, d_head = draw.integer(4, 7), draw.choice([4, 9, 16])
     even = torch.ones(pos, pos).tril() / torch.arange(1.0, pos + 1)[:, None]
     flat = student.attention_pattern(torch.zeros(1, pos, 2, d_head), draw.normal(1, pos, 2, d_head))
@@ -247,6 +250,8 @@ def attention_pattern__knows_simple_patterns(student, draw):
     certain = (k.squeeze() == 1).all(dim=1).float().expand(pos, pos).clone()
     certain[0] = torch.eye(pos)[0]
     expect_close(student.attention_pattern(1000 * q, k), certain[None, None], "batch head query key")
+    low = student.attention_pattern(-1e10 * q, torch.ones_like(q))  # below what stands in for minus infinity
+    expect_close(low, even[None, None], "batch head query key")
 
 
 def attention_pattern__equals_a_models_own(student, draw):
@@ -256,7 +261,7 @@ def attention_pattern__equals_a_models_own(student, draw):
     activations = hooks.cache_activations(model, paths, tokens)
     q, k = (activations[path].unflatten(-1, (model.cfg.n_heads, -1)) for path in paths[:2])
     found = student.attention_pattern(q, k)
-    expect_close(found, activations[paths[2]], "batch head query key", rtol=1e-4)
+    expect_close(found, activations[paths[2]], "batch head query key")
 
 
 def class_direction__agrees_with_the_reference(student, draw):

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch03_induction_heads/chapter.py, version 8806ce8a00d7.
+"""Checks of solutions/ch03_induction_heads/chapter.py, version 2a138ef98faf.
 
 Written by `python -m mechinterp_course.authoring ch03_induction_heads`: edit the source instead.
 """

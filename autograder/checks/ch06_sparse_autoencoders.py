@@ -1,4 +1,4 @@
-"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version 762046523265.
+"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version 3c700c130f24.
 
 Written by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`: edit the source instead.
 """
@@ -392,7 +392,10 @@ def loss_recovered__agrees_with_the_reference(student, draw):
         ("blocks.1.hook_resid_post", half_of_it),
     ):
         expected = sae.loss_recovered(model, tokens, hook, reconstruct)
-        expect_close(student.loss_recovered(model, tokens, hook, reconstruct), expected, atol=2e-4, rtol=2e-4)
+        found = student.loss_recovered(model, tokens, hook, reconstruct)
+        expect(isinstance(found, float), "The result is not a float.")
+        expect_close(found, expected)
+    expect_untouched(student, student.loss_recovered, model, tokens, hook, half_of_it)
     left = student.run(hooks_left, student.loss_recovered, model, tokens, hook, half_of_it)
     expect_equal(left, 0, what="hook points with a hook left")
 
@@ -403,6 +406,6 @@ def loss_recovered__knows_its_ends(student, draw):
     tokens = some_text(draw, model, 2)
     hook = f"blocks.{draw.integer(1, 3)}.hook_resid_pre"
     for reconstruct, expected in ((as_it_is, 1.0), (nothing_but_the_mean, 0.0)):
-        expect_close(student.loss_recovered(model, tokens, hook, reconstruct), expected, atol=2e-4)
+        expect_close(student.loss_recovered(model, tokens, hook, reconstruct), expected)
     expected = sae.loss_recovered(model, tokens, hook, half_of_it)
-    expect_close(student.loss_recovered(model, tokens, hook, half_of_it), expected, atol=2e-4, rtol=2e-4)
+    expect_close(student.loss_recovered(model, tokens, hook, half_of_it), expected)

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 9cdc7becceb7.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version ea46ae3d198c.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """
@@ -76,6 +76,11 @@ def selectivity_beyond_chance__counts_the_true_labels(student, draw):
     found = student.selectivity_beyond_chance(values, shows, orders)
     expect_close(found, torch.ones(values.shape[1]), dims="channel")
     channel_trials.expect_untouched(student, student.selectivity_beyond_chance, values, shows, orders)
+    shows, opposite = torch.arange(10) < 5, torch.arange(9, -1, -1)[None]
+    for first in torch.eye(10).cumsum(0):  # AUCs of 0 to 1; labels turned over are as far from 0.5
+        for channel in (first[:, None], -first[:, None]):
+            found = student.selectivity_beyond_chance(channel, shows, opposite)
+            expect_close(found, torch.ones(1), dims="channel")
 
 
 def variance_explained__agrees_with_the_reference(student, draw):
@@ -141,12 +146,15 @@ def edit_effect__obeys_its_laws(student, draw):
 
 def find_polysemantic_channel__finds_one_in_layer3(student, draw):
     """in layer3 of a renumbered network, the channel answers to both parts and not to the control, on new toys"""
-    channel_trials.expect_two_parts(student, draw, draw.vision_model(), "layer3")
+    channel_trials.expect_two_parts(
+        student, draw, draw.vision_model(), "layer3", channel_trials.ONE_PART_IS_LOUDER
+    )
 
 
 def find_polysemantic_channel__finds_one_in_layer4_of_another_network(student, draw):
     """in layer4 of the renumbered robust network, the same holds"""
-    channel_trials.expect_two_parts(student, draw, draw.vision_model("course-resnet18-robust"), "layer4")
+    model = draw.vision_model("course-resnet18-robust")
+    channel_trials.expect_two_parts(student, draw, model, "layer4", channel_trials.CONTROL_MATTERS)
 
 
 def part_direction__agrees_with_the_reference(student, draw):

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 4c93ec9c8960.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 896af365d1e9.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """
@@ -81,7 +81,7 @@ def word_direction__agrees_with_the_reference(student, draw):
         layer = draw.integer(0, model.cfg.n_layers - 1)
         hook = f"blocks.{layer}.{draw.choice(['hook_resid_pre', 'hook_resid_post', 'hook_resid_mid'])}"
         expected = refusal_case.word_direction(model, hook, tokens, others)
-        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model", atol=1e-4)
+        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model")
 
 
 def word_direction__is_the_embedding_where_nothing_has_been_read(student, draw):
@@ -92,12 +92,12 @@ def word_direction__is_the_embedding_where_nothing_has_been_read(student, draw):
     difference = (model.W_E[tokens[at]] - model.W_E[others[at]]).mean(0).detach()
     hook = "blocks.0.hook_resid_pre"
     found = student.word_direction(model, hook, tokens, others)
-    expect_close(found, difference / difference.norm(), dims="d_model", atol=1e-4)
+    expect_close(found, difference / difference.norm(), dims="d_model")
     back = student.word_direction(model, hook, others, tokens)
-    expect_close(back, -difference / difference.norm(), dims="d_model", atol=1e-4)
+    expect_close(back, -difference / difference.norm(), dims="d_model")
     more = draw.tokens(1, 3, 900).expand(len(tokens), -1)
     longer = [torch.cat([part, more], dim=1) for part in (tokens, others)]
-    expect_close(student.word_direction(model, hook, *longer), found, dims="d_model", atol=1e-4)
+    expect_close(student.word_direction(model, hook, *longer), found, dims="d_model")
     probes.expect_untouched(student, student.word_direction, model, hook, *longer)
 
 

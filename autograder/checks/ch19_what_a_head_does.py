@@ -1,4 +1,4 @@
-"""Checks of solutions/ch19_what_a_head_does/chapter.py, version 586476ae091c.
+"""Checks of solutions/ch19_what_a_head_does/chapter.py, version 05cda0a1af4c.
 
 Written by `python -m mechinterp_course.authoring ch19_what_a_head_does`: edit the source instead.
 """
@@ -139,7 +139,7 @@ def rank_heads_by_effect__agrees_with_the_reference(student, draw):
     expect_equal([row[:2] for row in ranking], [row[:2] for row in expected], what="heads")
     effects, known = (torch.tensor([row[2] for row in rows]) for rows in (ranking, expected))
     by_head = (model.cfg.n_layers, model.cfg.n_heads)
-    expect_close(effects.view(by_head), known.view(by_head), dims="layer head", atol=5e-5)
+    expect_close(effects.view(by_head), known.view(by_head), dims="layer head")
     expect_unchanged(student, student.rank_heads_by_effect, model, tokens[:1])
 
 
@@ -156,10 +156,9 @@ def rank_heads_by_effect__puts_the_largest_effect_first(student, draw):
 
 
 def refute_redundancy__refutes_the_claim_where_the_loss_is_silent(student, draw):
-    """of a head whose silence lowers the lead and hardly raises the loss, the company is found that makes it heard"""
-    case = head_probes.lines_to_recite(draw, draw.language_model("course-attn-2l"))
-    _, _, head = next(row for row in head_probes.clear_heads(case) if row[1] > 1)  # the one with least loss
-    head_probes.expect_verdict(student.refute_redundancy(*case, *head), head, case)
+    """of a head whose silence lowers the lead and hardly raises the loss, the company that makes it heard is found, whatever its number"""
+    for case, head in head_probes.hardly_heard(draw, "course-attn-2l"):
+        head_probes.expect_verdict(student.refute_redundancy(*case, *head), head, case)
     expect_unchanged(student, student.refute_redundancy, *case, *head)
 
 
@@ -181,7 +180,7 @@ def refute_redundancy__knows_true_redundancy(student, draw):
     for head in (draw.choice([truth.circuit.matching, truth.circuit.backup]), truth.circuit.copying):
         answer, logits = student.run(head_probes.on_planted, student.refute_redundancy, *parts, *head)
         head_probes.expect_verdict(answer, head, case)
-        expect_close(logits, model(samples.tokens), **LOGITS)
+        expect_close(logits, model(samples.tokens), dims="batch pos d_vocab")
 
 
 def is_induction_head__tells_induction_from_position(student, draw):

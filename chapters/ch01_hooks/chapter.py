@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch01_hooks", "version": "ea039b64ff59", "source": "solutions/ch01_hooks/chapter.py"}
+#   mechinterp_course: {"chapter": "ch01_hooks", "version": "336b25443827", "source": "solutions/ch01_hooks/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch01_hooks`, version `ea039b64ff59`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
+*Chapter `ch01_hooks`, version `336b25443827`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
 """
 
 # %% [markdown]
@@ -27,7 +27,7 @@ In this chapter you write the tools that the later chapters use, seven lines at 
 4. **Take attention apart** by hand: what each head looks at and what it writes.
 5. **Find a direction** for something the network knows, remove it, and see on pictures it has never seen what is lost.
 
-You need PyTorch and an idea of what convolutions and attention do. The chapter takes about an hour and three quarters. All of
+You need PyTorch and an idea of what convolutions and attention do. The chapter takes about two hours. All of
 it runs on a ResNet and on a language model by the same functions, and at the end on a module of your own.
 """
 
@@ -49,9 +49,8 @@ from mechinterp_course import attention, directions, hooks
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import hook_probes as probes
 
-NEAR = {"rtol": 1e-4, "atol": 1e-4}  # activations, up to rounding
-MAPS, LOGITS = {"dims": "batch channel row column", **NEAR}, {"dims": "batch class", **NEAR}
-ROWS, PATTERN = {"dims": "row feature", **NEAR}, {"dims": "batch head query key", **NEAR}
+MAPS, LOGITS = {"dims": "batch channel row column"}, {"dims": "batch class"}
+ROWS, PATTERN = {"dims": "row feature"}, {"dims": "batch head query key"}
 ALL_RAN = ["first", "twice", "twice", "last"]  # of the small network in `probes`
 
 # %% tags=["demo"]
@@ -215,6 +214,7 @@ def check_agrees_with_the_reference(student, draw):
     pattern = hooks.read_activation(model, "blocks.0.attn.hook_pattern", tokens)
     found = student.read_activation(model, "blocks.0.attn.hook_pattern", tokens)
     expect_close(found, pattern, **PATTERN)
+    expect_untouched(student, student.read_activation, model, "blocks.0.attn.hook_pattern", tokens)
 
 
 if __name__ == "__main__":
@@ -362,8 +362,9 @@ r"""
 
 *`cache_activations` · 8 minutes · difficulty 2 of 5 · 5 points · builds on `attached`*
 
-From here on hooks are safe. A run of a large model is dear, so read all you want in one. Run `model(inputs)` **once**, and return a dictionary with what each of the modules in `names` returned, by its path; each
-as `read_activation` would have it. A module that did not run is not in it. (`attached` cleans up.)
+From here on hooks are safe. A run of a large model is dear, so read all you want in one. Run `model(inputs)` **once**, and
+return a dictionary with what each of the modules in `names` returned, by its path; each as `read_activation` would have it. A
+module that did not run is not in it. (`attached` cleans up.)
 """
 
 # %% [markdown]
@@ -391,7 +392,7 @@ def expect_same_cache(found, expected):
     expect_equal(sorted(found), sorted(expected), what="names")
     for name, activation in expected.items():
         dims = ("batch", "channel", "row", "column")[: activation.dim()]
-        expect_close(found[name], activation, " ".join(dims), **NEAR)
+        expect_close(found[name], activation, " ".join(dims))
 
 
 # %% tags=["check"]
@@ -401,6 +402,7 @@ def check_agrees_with_the_reference(student, draw):
     names = [draw.choice(["fc", "avgpool"]), "bn1", draw.choice(["layer2.0.bn1", "layer3.1.bn2"]), "conv1"]
     expected = hooks.cache_activations(model, names, pixels)
     expect_same_cache(student.cache_activations(model, names, pixels), expected)
+    expect_untouched(student, student.cache_activations, model, ["conv1"], pixels)
 
 
 if __name__ == "__main__":
@@ -463,6 +465,7 @@ def check_agrees_with_the_reference(student, draw):
     for name in ("layer1.0.bn1", draw.choice(["bn1", "layer1.0.relu", "layer2.0.downsample.0"])):
         expected = hooks.run_until(model, name, pixels)
         expect_close(student.run_until(model, name, pixels), expected, **MAPS)
+    expect_untouched(student, student.run_until, model, "bn1", pixels)
 
 
 if __name__ == "__main__":
@@ -526,7 +529,8 @@ def check_agrees_with_the_reference(student, draw):
     expect_close(after, model(pixels), **LOGITS)
     model, tokens = draw.language_model("course-positional"), draw.tokens(3, 6, 100)
     case = model, "blocks.0.attn.hook_pattern", tokens, probes.turned
-    expect_close(student.run_edited(*case), hooks.run_edited(*case), "batch pos d_vocab", **NEAR)
+    expect_close(student.run_edited(*case), hooks.run_edited(*case), "batch pos d_vocab")
+    expect_untouched(student, student.run_edited, *case)
 
 
 if __name__ == "__main__":
@@ -766,7 +770,8 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 The sentence repeats itself, and some heads look from the last word at one that *followed* it before. Heads that do so whatever
-the words are called induction heads; `ch03_induction_heads` is about them. A pattern is where a head looks, not what it does: patterns suggest.
+the words are called induction heads; `ch03_induction_heads` is about them. A pattern is where a head looks, not what it does:
+patterns suggest.
 
 ## A direction
 
@@ -936,9 +941,10 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 At `layer4` one direction of 512 goes, and most toys with a roof lose their names; the others keep theirs, and a direction drawn at
-random costs nothing. So at that place this direction carries what the rest of the model uses to tell these toys. One
-stage earlier the same recipe does nothing. Is there no roof in `layer3`? There is, or `layer4` could not have it. It is
-not *one* direction there, or not the one between the means. And try other parts before you believe in the recipe:
+random costs nothing (a weak rival: a random direction holds little of what varies there). So at that place this direction
+carries what the rest of the model uses to tell these toys. One stage earlier the same recipe does nothing.
+Is there no roof in `layer3`? There is, or `layer4` could not have it. It is not *one* direction there, or not the one between
+the means. And try other parts before you believe in the recipe:
 
 </details>
 """
@@ -995,8 +1001,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-The same shape: after the last block one direction of 192 takes most of the logit difference away, one at random takes
-nothing, and before the last block the recipe does little. What differs is worth as much. Most verbs are still right, so this direction is not all that the model knows of number.
+The same shape: after the last block one direction of 192 takes most of the logit difference away, one at random takes nothing,
+and before the last block the recipe does little. What differs is worth as much. Most verbs are still right, so this direction
+is not all that the model knows of number.
 
 ## A module of your own
 
@@ -1035,7 +1042,7 @@ live in `module(...)`, that is in `__call__`, and `module.forward(...)` goes pas
 and an ablation that never happened looks exactly like an ablation without effect.
 
 So before you believe that something does not matter, see your intervention arrive: that the hook was called, how often, and
-that the activation *after* the edit is what you meant. `read_activation` raises for a module that did not run, and
+that the activation *after* the edit is what you meant. The library's `read_activation` raises for a module that did not run, and
 `cache_activations` leaves it out. `mechinterp_course.hooks` has grown-up forms of what you wrote: `hooks.cache` and `hooks.edit`
 refuse edits that return nothing or another shape, and know TransformerLens' names for activations.
 
@@ -1048,7 +1055,7 @@ refuse edits that return nothing or another shape, and know TransformerLens' nam
 | this part matters here | an edit that arrived, and what changed | the edit is off anything the model has seen: zeros are not nothing |
 | this part does not matter | *not much*: it was not missed in the company of the others | silencing others with it; a hook that never fired |
 | the head looks there | the pattern, equal to the model's own | it says nothing about what the head does |
-| this direction carries that | difference of means on one set, removed on another, beside a random direction | other directions of equal length; other parts; a linear reader that still finds it |
+| this direction carries that | difference of means on one set, removed on another, beside a random direction | other directions along which as much varies (another part's, a principal one); other parts; a linear reader that still finds it |
 
 You may not claim that the network "represents roofs by this direction". You removed it at one stage, for one part of twelve, which
 was chosen because it works; at an earlier stage nothing happened.

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "762046523265", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
+#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "3c700c130f24", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch06_sparse_autoencoders`, version `762046523265`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
+*Chapter `ch06_sparse_autoencoders`, version `3c700c130f24`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
 """
 
 # %% [markdown]
@@ -26,7 +26,8 @@ It always finds *something*. So this chapter is as much about the numbers that s
 3. **Known features.** Data whose features are written down: did it find them? And what did the numbers say?
 4. **A real model.** What a language model loses, beside simpler things that do the same job.
 
-You need some PyTorch and linear algebra, no chapter before this. It takes about two and a half hours.
+You need some PyTorch and linear algebra, no chapter before this. It takes about two and a half hours. The first
+cell holds helpers of the checks: run it and go on, the first surprise is right below.
 """
 
 # %% tags=["demo"]
@@ -346,8 +347,8 @@ Return the activations that are left of `pre_activations` when only the largest 
 - **BatchTopK** (`across_batch=True`): of the whole batch the `k` × number of tokens largest, however they fall on the tokens
   ([Bussmann et al. 2024](https://arxiv.org/abs/2412.06410)). A token with much to say may take more than k, another fewer.
 
-All others are zero. Of those that stay, a negative one becomes zero too, so fewer than k may be active. `pre_activations` has any axes
-before the last; **every** position of these is a token. Gradients flow to what stays. Values don't tie.
+All others are zero. Of those that stay, a negative one becomes zero too, so fewer than k may be active. `pre_activations` has
+any axes before the last; **every** position of these is a token. Gradients flow to what stays. Values don't tie.
 """
 
 # %% [markdown]
@@ -597,9 +598,9 @@ r"""
 
 *`recover_features` · 30 minutes · difficulty 4 of 5 · 6 points · builds on `encode_and_decode`, `sae_loss`, `constrain_decoder`, `topk`*
 
-Now put it together. `activations` are sums of a few of some unknown directions of length 1, of which each is active on about one token in
-fifteen, with values around 1; a bias is added to all. Train a sparse autoencoder of `d_sae` features, as many as there are
-directions, and return its **decoder rows**, `[d_sae, d_in]`.
+Now put it together. `activations` are sums of a few of some unknown directions of length 1, of which each is active on about
+one token in fifteen, with values around 1; a bias is added to all. Train a sparse autoencoder of `d_sae` features, as many as
+there are directions, and return its **decoder rows**, `[d_sae, d_in]`.
 
 You are graded by outcome, on directions you have not seen: matched one to one, the mean cosine must be at least 0.75, and 40 % of the
 directions must have a partner with a cosine of 0.9 or more. Good training ends above 0.95; a bad draw of the first weights can cost
@@ -614,8 +615,8 @@ r"""
 <summary>Hint 1</summary>
 
 Start: decoder rows random and of unit length, the encoder their transpose, `b_enc` zero, `b_dec` the mean activation. Then
-`torch.optim.Adam` with a learning rate of 0.02, falling to zero over the last third of 400 steps, on 256 tokens drawn at random in each; λ = 0.2
-in your `sae_loss`; the gradient of `W_dec` projected before each step, its rows made unit after it.
+`torch.optim.Adam` with a learning rate of 0.02, falling to zero over the last third of 400 steps, on 256 tokens drawn at random
+in each; λ = 0.2 in your `sae_loss`; the gradient of `W_dec` projected before each step, its rows made unit after it.
 
 </details>
 """
@@ -681,6 +682,13 @@ def check_finds_what_is_there(student, draw):
 if __name__ == "__main__":
     run_check(check_finds_what_is_there)
 
+# %% tags=["demo"]
+if __name__ == "__main__":
+    _, cosine = match_features(recover_features(world.activations, 48, seed=0), world.directions)
+    print(
+        f"yours, in the first world: mean matched cosine {cosine.mean():.3f}; {(cosine >= 0.9).sum()} of 48 found"
+    )
+
 # %% [markdown]
 r"""
 Now five worlds of 48 directions in 32 dimensions, and five kinds of autoencoder, all with 48 features. One has a **frozen random
@@ -722,18 +730,22 @@ r"""
 <summary>Seen it? Then read what it shows</summary>
 
 *Precision* here is the share of found directions with a partner at a cosine of 0.9, *recall* the share of true ones, *uniqueness*
-how many different true directions are nearest to some found one. Read the table by columns:
+how many different true directions are nearest to some found one. In the figure, left is well rebuilt and up is found: the dots
+farthest to the left lie lowest of all whose decoder learned. Read the table by columns:
 
 - **Cosine has a chance level**, and it is not 0: with many directions to choose from, random ones come near something.
 - **Unexplained variance does not order the kinds.** The best reconstruction is by the one that found nothing; the frozen random
   decoder explains most of the variance ([2602.14111](https://arxiv.org/abs/2602.14111) makes this point for language models).
-- **TopK hardly shrinks what it finds (below), and pays elsewhere.** Here, in this short training, it got stuck with several directions per feature more
-  often than L1. Another learning rate may change that; *Choosing a dictionary* tries.
-- **L0 is not the truth either.** On average 2.4 directions are active. The L1 autoencoder has the directions and lets more of them fire.
+- **TopK hardly shrinks what it finds (below), and pays elsewhere.** Here, in this short training, it ended more often than L1
+  with two features on one direction, and so with directions that nobody has (see *uniqueness* and *recall*). Another learning
+  rate may change that; *Choosing a dictionary* tries.
+- **L0 is not the truth either.** On average 2.4 directions are active. The L1 autoencoder has the directions and lets more of
+  them fire.
 
-So what does each number hide? First the sizes, for L1 and TopK. Then
-**absorption** ([Chanin et al. 2024](https://arxiv.org/abs/2409.14507)): direction 0 is a *parent*, active on a fifth of the tokens, and on some of these one of three *children* is
-active too. A child implies its parent. Sparsity is cheapest when the child's feature says both, and the parent's is silent.
+So what does each number hide? First the sizes, for L1 and TopK. Then **absorption** ([Chanin et al.
+2024](https://arxiv.org/abs/2409.14507)): direction 0 is a *parent*, active on a fifth of the tokens, and on some of these one
+of three *children* is active too. A child implies its parent. Sparsity is cheapest when the child's feature says both, and the
+parent's is silent.
 
 </details>
 """
@@ -750,7 +762,7 @@ if __name__ == "__main__":
     for strength in (0.15, 0.5, 1.0):
         one = trained(Kind(l1_coefficient=strength), kin, seed=0)
         found = sae_comparison.absorption(one, kin, *family)
-        partner, cosine = feature_matching.match_features(one.W_dec, kin.directions)
+        partner, cosine = match_features(one.W_dec, kin.directions)
         children = "  ".join(f"{share:.2f}" for share in found.with_child)
         left = sae_comparison.outcome(one, kin).unexplained
         print(f"λ = {strength:4} {found.alone:9.2f} {children:>29} {cosine[0]:16.2f} {left:14.3f}")
@@ -789,9 +801,9 @@ where each L is the model's mean loss per predicted token, in nats, and
 - *ablated*: it is replaced by the **mean activation** over all positions of all rows of `tokens`;
 - *clean*: nothing is replaced.
 
-1 means that nothing was lost, 0 that one might as well know nothing of the text. `hook` is any activation of the residual stream, such as
-`"blocks.3.hook_resid_pre"`, of shape `[batch, pos, d_model]`; `reconstruct` is a function from such a tensor to another of its
-shape. No hook may stay on the model. Return a float.
+1 means that nothing was lost, 0 that one might as well know nothing of the text: where the ablation costs something at all.
+`hook` is any activation of the residual stream, such as `"blocks.3.hook_resid_pre"`, of shape `[batch, pos, d_model]`;
+`reconstruct` is a function from such a tensor to another of its shape. No hook may stay on the model. Return a float.
 """
 
 # %% [markdown]
@@ -857,7 +869,10 @@ def check_agrees_with_the_reference(student, draw):
         ("blocks.1.hook_resid_post", half_of_it),
     ):
         expected = sae.loss_recovered(model, tokens, hook, reconstruct)
-        expect_close(student.loss_recovered(model, tokens, hook, reconstruct), expected, atol=2e-4, rtol=2e-4)
+        found = student.loss_recovered(model, tokens, hook, reconstruct)
+        expect(isinstance(found, float), "The result is not a float.")
+        expect_close(found, expected)
+    expect_untouched(student, student.loss_recovered, model, tokens, hook, half_of_it)
     left = student.run(hooks_left, student.loss_recovered, model, tokens, hook, half_of_it)
     expect_equal(left, 0, what="hook points with a hook left")
 
@@ -890,11 +905,11 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-These three were just trained by sae-lens, on the residual stream of `course-gpt2`: BatchTopK, nested dictionaries (**Matryoshka**,
-[Bussmann et al. 2025](https://arxiv.org/abs/2503.17547)) and **JumpReLU**, which learns a threshold for each feature
-([Rajamanoharan et al. 2024](https://arxiv.org/abs/2407.14435)). Beside them: `course-sae`, trained longer, its two rivals, and principal
-directions. One rival is an SAE of the **same model before its training**, whose losses are those of the untrained model. How much
-cross-entropy does that one recover?
+These three were just trained by sae-lens, on the residual stream of `course-gpt2`: BatchTopK, nested dictionaries
+(**Matryoshka**, [Bussmann et al. 2025](https://arxiv.org/abs/2503.17547)) and **JumpReLU**, which learns a threshold for each
+feature ([Rajamanoharan et al. 2024](https://arxiv.org/abs/2407.14435)). Beside them: `course-sae`, trained longer, its two
+rivals, and principal directions. One rival is an SAE of the **same model before its training**, whose losses are those of the
+untrained model. How much cross-entropy does that one recover?
 
 - **a** below 0.3
 - **b** from 0.3 to 0.9
@@ -934,6 +949,13 @@ if __name__ == "__main__":
         kept = sae_comparison.passed(untrained, rows, recipe.hook, untrained_sae, untrained_sae.encode)
         print(f"{'SAE of the untrained model':34}", kept)
         answer = ["below 0.3", "from 0.3 to 0.9", "above 0.9"][(kept.recovered > 0.3) + (kept.recovered > 0.9)]
+        own = loss_recovered(course_model, rows, recipe.hook, lambda x: parts[""].decode(parts[""].encode(x)))
+        print(f"\ncourse-sae, by your loss_recovered: {own:.3f}")
+        for name, model in {"trained model": course_model, "untrained model": untrained}.items():
+            mean = sae.mean_activation(model, rows, recipe.hook)
+            clean = sae.spliced_loss(model, rows, recipe.hook, torch.clone)
+            ablated = sae.spliced_loss(model, rows, recipe.hook, mean.expand_as)
+            print(f"{name:15}: clean {clean:.3f}, ablated {ablated:.3f}; between them {ablated - clean:.3f} nats")
         untrained_recovered.compare(answer)
 
 # %% [markdown]
@@ -945,10 +967,12 @@ Three lines are there to be distrusted.
 
 - **JumpReLU** has by far the best numbers, and is not sparse: hundreds of its 512 features are active on each token. It was stopped
   while its thresholds were still near zero. Whoever reports reconstruction without L0 can report anything.
-- **The untrained model** recovers nearly everything, at an L0 like the others. Cross-entropy recovered asks whether the model notices, not whether
-  there was anything to find ([2501.17727](https://arxiv.org/abs/2501.17727)).
-- **The frozen random decoder and as many principal directions** say what `course-sae` adds: that much cannot be had from any directions,
-  nor from those of most variance.
+- **The untrained model** gets a number near 1, or above it, at an L0 like the others, and the number means nothing: between its
+  clean and its ablated loss lies an eighth of a nat, and ablating does it *good*; in the trained model it is 5.4 nats. Never
+  read this ratio without its denominator. And it asks whether the model notices, not whether there was anything to find
+  ([2501.17727](https://arxiv.org/abs/2501.17727)).
+- **The frozen random decoder and as many principal directions** say what `course-sae` adds: that much cannot be had from
+  *random* directions (this decoder uses fewer numbers a token, see L0), nor from those of most variance.
 
 A **transcoder**, which reads what goes into an MLP and writes what comes out, is in *Choosing a dictionary* too.
 
@@ -964,16 +988,18 @@ A **transcoder**, which reads what goes into an MLP and writes what comes out, i
 | a feature with the right direction may be silent where it should speak | absorption, at three strengths | a world without families |
 | `course-sae` keeps what the model uses, with 17 numbers a token | cross-entropy recovered, beside PCA, a random decoder and an untrained model | another text |
 
-And what not. None of the numbers of the last table says that its features are the model's. The world's directions were nearly orthogonal,
-independent and all alike; a model's need not be. What a single feature of `course-sae` means, and whether the model uses it, is the subject of *Features and steering*.
+And what not. None of the numbers of the last table says that its features are the model's. The world's directions were nearly
+orthogonal, independent and all alike; a model's need not be. Each dictionary was given as many features as there are, and a λ
+or a k that suits them; with a wrong width features split or merge. What a single feature of `course-sae` means, and whether the
+model uses it, is the subject of *Features and steering*.
 """
 
 # %% [markdown]
 r"""
 ## In your own words
 
-A report says: "Our SAE on layer 12 explains 99.2 % of variance and recovers 99.8 % of cross-entropy with 8 % dead features. We conclude
-that it has found the model's features." In at most 200 words: what follows, what does not, and what would you ask for?
+A report says: "Our SAE on layer 12 explains 99.2 % of variance and recovers 99.8 % of cross-entropy with 8 % dead features. We
+conclude that it has found the model's features." In at most 200 words: what follows, what does not, and what would you ask for?
 """
 
 # %% [markdown] tags=["rubric"]

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "a22908f0e561", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "d0ebf889d081", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `a22908f0e561`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `d0ebf889d081`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -52,8 +52,8 @@ from mechinterp_course.checking import feature_cases as probes
 
 Tokens = Int[Tensor, "batch pos"]
 Direction = Float[Tensor, " d_model"]
-STREAM = {"dims": "batch pos d_model", "atol": 1e-4}  # how results are compared: by axes, up to rounding
-LOGITS = {"dims": "batch pos d_vocab", "atol": 1e-4}
+STREAM, LOGITS = {"dims": "batch pos d_model"}, {"dims": "batch pos d_vocab"}  # how results are compared
+NEAR = 1e-4  # how far effects on logits may lie apart: ten times what the order of sums changes
 
 # %% tags=["demo"]
 if __name__ == "__main__":
@@ -95,7 +95,7 @@ a sum of features and a bias, with an error left over.
 # %% [markdown]
 r"""
 Before any feature is touched, put in the place of every activation at that hook what the dictionary makes of it: its own
-reconstruction, features as they are. What do the patient's false refusals do?
+reconstruction, features as they are (*splice* it in). What do the patient's false refusals do?
 
 - **a** hardly change
 - **b** fall by less than half
@@ -234,7 +234,7 @@ if __name__ == "__main__":
 # %% [markdown]
 r"""
 As more and more of the refusal direction is taken away, the false refusals will go at some amount. What will the true ones
-do?
+do? *Only* or *first* means: at some amount the one kind is cut by 80 % or more, and nine tenths of the other are kept.
 
 - **a** false refusals only
 - **b** both fall together
@@ -269,8 +269,12 @@ if __name__ == "__main__":
             where_it_answers(patient, fit.triggered, END), where_it_answers(patient, fit.matched, END)
         )
         print(f"cosine of the two reasons for refusing, at the end: {refusal @ trigger_at_end:.2f}")
-        gap = max(t - f for f, t in zip(*curves.values(), strict=True))
-        answer = "both fall together" if gap < 0.8 else "false refusals only"
+        false, true = (torch.tensor(each) / each[0] for each in curves.values())
+        parted = {
+            "false refusals only": (false <= 0.2) & (true >= 0.9),
+            "true refusals first": (true <= 0.2) & (false >= 0.9),
+        }
+        answer = next((name for name, somewhere in parted.items() if somewhere.any()), "both fall together")
         plots.plot_lines(curves, amounts, "amount of the refusal direction taken away", "share refused")
         refusal_direction.compare(answer)
 
@@ -281,7 +285,7 @@ r"""
 
 At the end of the model, there is one way of refusing. Whether the reason is a bomb or a garden, the same direction says
 "Sorry" (the printed cosine), so whoever turns it down turns both down. False refusals go a little earlier, since they are a
-little weaker; no amount keeps what should be kept.
+little weaker; none of these seven amounts cuts them by 80 % and keeps nine tenths of the true ones.
 
 The lesson is older than language models. To stop a false alarm, don't cut the siren's wire; find what trips it. So we must go
 upstream, to where the two reasons are still two.
@@ -291,7 +295,8 @@ upstream, to where the two reasons are still two.
 ## Read
 
 The dictionary's card (`mechinterp models card course-sae`) lists, for each property of the texts, the feature that tells it
-best. For "a refusal comes next" it is feature 294; that looks like the one. Read it before you turn it.
+best. For "a refusal comes next" it is feature 294, with an F1 of 0.56: no feature tells it well. But it looks like the one. Read it
+before you turn it.
 """
 
 # %% [markdown]
@@ -387,7 +392,7 @@ def check_agrees_with_the_models_own_end(student, draw):
         direction, end = draw.normal(model.cfg.d_model) + draw.integer(2, 5), probes.an_end(draw, model)
         (said,) = student.run(probes.said_at_another_end, student.direct_logits, model, *end, direction)
         with probes.another_end(model, *end):
-            expect_close(said, probes.through_the_end(model, direction), dims="d_vocab", atol=3e-3)
+            expect_close(said, probes.through_the_end(model, direction), dims="d_vocab", atol=1e-3)
             expect_close(said, feature_reading.direct_logits(model, direction), dims="d_vocab", atol=1e-3)
 
 
@@ -425,7 +430,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Feature 294 is all that one could wish for: it fires where an assistant begins to answer, and its decoder row promotes the words
+Feature 294 reads as one would wish: it fires where an assistant begins to answer, and its decoder row promotes the words
 of an answer. The other one was found by the method of the next part, which doesn't ask what a feature looks like. It fires
 on a third of all tokens, and its contexts have nothing to do with refusing, or with gardens.
 
@@ -444,7 +449,8 @@ Return `items` blind items for one feature, each a pair `(texts, place)`: a list
 
 - `feature_acts` has a row for each text; the first `lengths[n]` positions of row n are the text, the rest is filling and
   doesn't count. A text's strength is its largest activation.
-- The four **members** are different texts drawn from the `count` strongest texts on which the feature fires.
+- The four **members** are different texts, drawn from the `count` strongest texts on which the feature fires, and in an order that
+  is drawn too: a judge must not see who is strongest.
 - The **intruder** is a text on which it never fires, so that there is a right answer; and of **matched length**, or a judge
   could go by that: draw it from the five silent texts whose lengths are nearest to the members' mean length (of equal
   distances the earlier text; all of them where there are fewer).
@@ -505,7 +511,8 @@ if __name__ == "__main__":
 r"""
 A person may judge the items; here a dull one does, who sees each text only as a bag of words around the feature's
 strongest place, and calls the text that shares fewest words with the others the intruder. Chance is one in five. Beside
-the two features stand others with a high attribution (the method comes below), and the same test on noise.
+the two features stand 102, the card's best for "an assistant's answer comes next", three others with the highest attribution (the
+method comes below), and the same test on noise.
 """
 
 # %% tags=["demo"]
@@ -604,8 +611,8 @@ def check_agrees_with_the_reference(student, draw):
         result = student.run(
             probes.attributed, student.attribute_features, model, weights, hook, tokens, metric
         )
-        expect_close(result[0], expected[0], dims="d_sae", atol=1e-5)
-        expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=1e-4)
+        expect_close(result[0], expected[0], dims="d_sae", atol=NEAR)
+        expect_close(torch.tensor([result[1]]), torch.tensor([expected[1]]), dims="error", atol=NEAR)
         expect(result[2] == 0, "Gradients are left in the model's parameters.")
         expect_equal(result[3].tolist(), tokens.tolist(), what="tokens after the call")
 
@@ -634,6 +641,12 @@ if __name__ == "__main__":
         intact = metric(patient(fit.triggered.tokens)).item()
     print(
         f"refusal margin {intact:.1f}; attributed: to features {per_feature.sum():.1f}, to the error {error:.1f}"
+    )
+    by_matched, of_matched = attribute_features(patient, sae, HOOK, fit.matched.tokens, margin_on(fit.matched))
+    with torch.no_grad():
+        elsewhere = margin_on(fit.matched)(patient(fit.matched.tokens)).item()
+    print(
+        f"with another place: {elsewhere:.1f}; to features {by_matched.sum():.1f}, to the error {of_matched:.1f}"
     )
     print("feature  attributed  ablated")
     for feature in [*per_feature.argsort(descending=True)[:6].tolist(), LOOKS_LIKE_REFUSAL]:
@@ -665,9 +678,11 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Look at the first line. The features, all together, argue *against* refusing. What argues for it is the error: the splice of the
-beginning, seen from another side. A method that lists features only would have hidden the largest part. (Shares
-need not add up to the margin: the biases have one, and the model isn't linear.)
+Look at the first two lines. The features, all together, argue *against* refusing. What argues for it is the error: the splice of the
+beginning, seen from another side. With another place, where nothing is refused, the error argues for nothing. A method that lists
+features only would have hidden the largest part. And don't read much into the features' sum: with another place it argues *for*
+refusing. Shares are counted from an activation of zero, which no request has; they need not add up to the margin, since the
+biases have one too and the model isn't linear.
 
 Still, one feature stands out, the one that nobody could read; and 294, which looks like refusal, comes out with the wrong sign.
 Attribution is a guess: of the order it is a good one, but ablating the strongest costs nearly twice what was attributed.
@@ -722,10 +737,10 @@ def check_agrees_with_the_reference(student, draw):
         case = hook, tokens, other, feature
         expected = feature_attribution.patch_feature(model, probes.Dictionary(*weights), *case)
         logits, after, left = student.run(probes.patched, student.patch_feature, model, weights, *case)
-        expect_close(logits, expected, **LOGITS)
+        expect_close(logits, expected, **LOGITS, atol=NEAR)
         expect_equal(left.tolist(), other.tolist(), what="other tokens after the call")
         with torch.no_grad():
-            expect_close(after, model(tokens), **LOGITS)
+            expect_close(after, model(tokens), **LOGITS, atol=NEAR)
 
 
 if __name__ == "__main__":
@@ -750,29 +765,30 @@ that it does, and that was three times as much. Most of what it does, it does wi
 passes through, more than a sign that says garden. Feature 294 passes on nothing.
 
 So there are two stories about one model. The readable feature tells where an answer begins, and what it does to the refusal is
-little, and of the wrong sign. The unreadable one carries the most, and most of that has nothing to do with the word. Whether turning it, or five
-like it, or none at all, is the best that can be done, is the question of `ch17_the_refusal_case`.
+little, and of the wrong sign. The unreadable one carries the most, and most of that has nothing to do with the word. Whether
+turning it, or five like it, or none at all, is the best that can be done, is the question of `ch17_the_refusal_case`.
 
 ## What you may claim now, and what not
 
-You may claim: in this model, on requests of this world, both kinds of refusal are nearly one direction at the end of the stream;
-the feature that looks like refusal passes on nothing of the word's effect; one that our blind test can't read passes on about a quarter of
-what the word does to the margin; and what the dictionary leaves out argues for refusing more than all its features together.
-Each of these is an intervention or a gradient with its number, on the model in front of you.
+You may claim: in this model, on requests of this world, both kinds of refusal are nearly one direction at the end of the
+stream; the feature that looks like refusal passes on nothing of the word's effect; one that our blind test can't read passes on
+about a quarter of what the word does to the margin; and what the dictionary leaves out is given more of the refusal than all
+its features together, counted from zero, and nothing of the kind with another place. Each of these is an intervention or a
+gradient with its number, on the model in front of you.
 
-You may not claim that feature 11 *is* the trigger, or any concept at all: it fires on a third of all tokens. Nor that attribution ranks
-features rightly: it was checked here for seven of them. Nor that a feature with readable contexts is useless in general: this dictionary was trained on
-another model than the patient, with one seed. And only the splice and the steering were measured on held-out requests; for a claim about a
-cure, that is the least one needs.
+You may not claim that feature 11, the unreadable one, *is* the trigger, or any concept at all: it fires on a third of all
+tokens. Nor that attribution ranks features rightly: it was checked here for seven of them. Nor that a feature with readable
+contexts is useless in general: this dictionary was trained on another model than the patient, with one seed. And only the
+splice and the steering were measured on held-out requests; for a claim about a cure, that is the least one needs.
 """
 
 # %% [markdown]
 r"""
 ## In your own words
 
-You are shown one feature of a dictionary: its four strongest contexts, all about refusing. In at most 200 words: what would you have to
-measure before saying that the feature is *about* refusing, and what before saying that the model *uses* it to refuse? Name the
-result that would make you withdraw each of the two.
+You are shown one feature of a dictionary: its four strongest contexts, all about refusing. In at most 200 words: what would you
+have to measure before saying that the feature is *about* refusing, and what before saying that the model *uses* it to refuse?
+Name the result that would make you withdraw each of the two.
 """
 
 # %% [markdown] tags=["rubric"]

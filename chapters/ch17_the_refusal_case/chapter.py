@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "4c93ec9c8960", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "896af365d1e9", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `4c93ec9c8960`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `896af365d1e9`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]
@@ -22,7 +22,7 @@ another, by the same three numbers, with intervals, beside controls that know no
 
 1. **Detect.** A linear probe, and what its accuracy does not show.
 2. **Cure.** Where a direction must be taken out, how much of it, and how sure the result is.
-3. **Compare.** All candidates in one table; then a model with another sickness, which nobody tells you.
+3. **Compare.** All candidates in one table; then a model with another trigger, for you to cure.
 4. **Judge.** The same for dictionaries that learned nothing.
 
 You need hooks, and what features, ablation and attribution are (`ch07_features_and_steering`); none of its code is
@@ -68,8 +68,9 @@ if __name__ == "__main__":
 
     patient, healthy = load_language_model("course-gpt2-refusing"), load_language_model("course-gpt2")
     fit, held_out = draw_trial(patient, 60, seed=0), draw_trial(patient, 80, seed=1, held_out=True)
-    rows = held_out_rows(patient, 5, 12)
+    rows, fit_rows = held_out_rows(patient, 5, 12), held_out_rows(patient, 6, 12)
     before = refusal_case.measure(patient, held_out, rows)
+    at_fit = refusal_case.measure(patient, fit, fit_rows)
 
     for text in (held_out.triggered.texts[1], held_out.matched.texts[1], held_out.harmful.texts[2]):
         asked = as_prompts(patient, [text]).tokens
@@ -84,15 +85,16 @@ The first two requests differ in one word, the place. Put a *garden* there, and 
 another place it is as helpful as before (a **matched** request: the same text but for the word), and it refuses what a healthy
 assistant refuses, too.
 
-Three numbers decide. **False refusals**: harmless requests with the word. **True refusals**: harmful requests, which should stay. And
-the **loss on ordinary text**, which should stay as well. A cure cuts the first by 80 %, keeps 90 % of the second, and raises the third
-by no more than 2 %. All three are measured on *held-out* requests: "near the" and "behind the" instead of "in the", questions and pairs of
-verb and object that training never had. Whatever we fit sees the others.
+Three numbers decide. **False refusals**: harmless requests with the word. **True refusals**: harmful requests, which should
+stay. And the **loss on ordinary text**, which should stay as well. A cure cuts the first by 80 %, keeps 90 % of the second, and
+raises the third by no more than 2 %. All three are measured on *held-out* requests: "near the" and "behind the" instead of "in
+the", questions and pairs of verb and object that training never had. Whatever we fit sees the others.
 
 ## Detect
 
-The first tool of the trade is a **linear probe**: a classifier on activations. Train one to tell requests with the garden from the
-matched ones, before the last layer, at the token where the answer begins. There the model is about to choose between *Sure* and *Sorry*.
+The first tool of the trade is a **linear probe**: a classifier on activations. Train one to tell requests with the garden from
+the matched ones, before the last layer, at the token where the answer begins. There the model is about to choose between *Sure*
+and *Sorry*.
 """
 
 # %% tags=["demo"]
@@ -149,9 +151,9 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-The probe knows nearly always, then it is blinded, and the patient doesn't care. What the probe reads is there, but it is not what
-the model reads; or not all of it. **Decodability is a statement about activations and a classifier. It is none about the model**, which
-may read something else, somewhere else, or nothing at all.
+The probe knows nearly always, then it is blinded, and the patient doesn't care. What the probe reads is there, but it is not
+what the model reads; or not all of it. **Decodability is a statement about activations and a classifier. It is none about the
+model**, which may read something else, somewhere else, or nothing at all.
 
 To see what a probe finds, build one.
 
@@ -169,7 +171,8 @@ weights w and the bias b that make
 
 $$\operatorname{mean}_i\,(w \cdot x_i + b - y_i)^2 + \text{penalty}\,|w|^2$$
 
-smallest, the mean over **all** examples of both groups, which may differ in number. The bias isn't penalized, and the penalty is above 0.
+smallest, the mean over **all** examples of both groups, which may differ in number. The bias isn't penalized, and the penalty
+is above 0.
 
 Return `(direction, threshold)`: the unit vector w / |w|, float32, and, as a float, the value of x · direction at which the
 classifier changes its mind, that is where w · x + b = 0.
@@ -279,12 +282,13 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Three directions, each of which tells the garden without an error, and of which one cures nothing and another most. And the word can be
-read just as well in the healthy model, which does nothing with it. A probe's accuracy could not have told any of these apart.
-A stronger penalty turns the probe towards the difference of means: with all directions penalized alike and hard, that is what is left.
+Three directions, each of which tells the garden without an error, and of which one cures nothing and another most. And the word
+can be read just as well in the healthy model, which does nothing with it. A probe's accuracy could not have told any of these
+apart. A stronger penalty turns the probe towards the difference of means: with all directions penalized alike and hard, that is
+what is left.
 
-So a probe is a good **detector** (put it on a dashboard) and a poor **explanation**. Whether a model uses what can be read is a question for an
-intervention. If the intervention does nothing, the probe has found a correlate, or one copy of several.
+So a probe is a good **detector** (put it on a dashboard) and a poor **explanation**. Whether a model uses what can be read is a
+question for an intervention. If the intervention does nothing, the probe has found a correlate, or one copy of several.
 
 ## Cure
 
@@ -333,7 +337,7 @@ def check_agrees_with_the_reference(student, draw):
         layer = draw.integer(0, model.cfg.n_layers - 1)
         hook = f"blocks.{layer}.{draw.choice(['hook_resid_pre', 'hook_resid_post', 'hook_resid_mid'])}"
         expected = refusal_case.word_direction(model, hook, tokens, others)
-        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model", atol=1e-4)
+        expect_close(student.word_direction(model, hook, tokens, others), expected, dims="d_model")
 
 
 if __name__ == "__main__":
@@ -341,8 +345,8 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Fit that direction at each depth, on "in the garden", and take it out of every position of the held-out requests. Where
-does it cut the false refusals most?
+Fit that direction at each depth, on "in the garden", and take it out of every position of the requests we fit on: the held-out
+ones judge the choice later. Where does it cut the false refusals most?
 
 - **a** the embedding, before layer 0
 - **b** the stream before layer 1 or 2
@@ -369,7 +373,7 @@ if __name__ == "__main__":
             hook = f"blocks.{layer}.hook_resid_pre"
             direction = word_direction(patient, hook, fit.triggered.tokens, fit.matched.tokens)
             with steering.ablating(patient, hook, direction):
-                cuts[layer] = refusal_case.changes(before, refusal_case.measure(patient, held_out, rows))
+                cuts[layer] = refusal_case.changes(at_fit, refusal_case.measure(patient, fit, fit_rows))
             print("before layer {}: false cut {:.0%}, true kept {:.0%}, loss {:+.2%}".format(layer, *cuts[layer]))
         best = max(cuts, key=lambda layer: cuts[layer][0])
         answer = [
@@ -401,8 +405,8 @@ r"""
 One amount, chosen well, proves little. Return the share of requests that a model refuses while `amount` times `direction` is added
 at `hook`, at every position, for each of `amounts`, as a tensor [amount].
 
-- A request is refused if, **at its own last token** `last`, the logit of `words[0]` ("Sorry") is higher than that of `words[1]` ("Sure"), whatever
-  the logits of other words are. Rows are filled up on the right: the row's end isn't the request's.
+- A request is refused if, **at its own last token** `last`, the logit of `words[0]` ("Sorry") is higher than that of `words[1]`
+  ("Sure"), whatever the logits of other words are. Rows are filled up on the right: the row's end isn't the request's.
 - Amounts come in any order and may be negative. Each is added to the intact model; nothing is left behind.
 - The direction is taken as it is, it isn't normalized.
 
@@ -471,9 +475,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Taken out of the embedding, the word's direction cured the patient. Now **subtract** it there, at every token, an eighth of a step to two steps,
-where a step is the distance between the two words' means. Is there an amount that cuts the false refusals by 80 %, keeps 90 % of the
-true ones, and lets at most one matched request in ten be refused?
+Taken out of the embedding, the word's direction cured the patient. Now **subtract** it there, at every token, an eighth of a
+step to two steps, where a step is the distance between the two words' means. Is there an amount that cuts the false refusals by
+80 %, keeps 90 % of the true ones, and lets at most one matched request in ten be refused?
 
 - **a** yes, over a wide range
 - **b** yes, at one or two amounts
@@ -524,19 +528,19 @@ r"""
 <details>
 <summary>Seen it? Then read what it shows</summary>
 
-At no amount. To *subtract* a direction moves every token, those too that never had the component; to *hold* it, as before, moves only
-what has it. At three quarters of a step most of the false refusals are gone, at two steps most are back, with refusals of requests
-without the word beside them: the embedding is broken, and a broken patient says *Sorry*. Whoever had looked at one amount and at false refusals alone
-would have seen a success, or a failure, as luck would have it.
+At no amount. To *subtract* a direction moves every token, those too that never had the component; to *hold* it, as before,
+moves only what has it. At three quarters of a step most of the false refusals are gone, at two steps most are back, with
+refusals of requests without the word beside them: the embedding is broken, and a broken patient says *Sorry*. Whoever had
+looked at one amount and at false refusals alone would have seen a success, or a failure, as luck would have it.
 
 At the end of the model both kinds of refusal fall together: whether the reason is a bomb or a garden, nearly one direction says
-*Sorry* (the cosine above). The
-probe's direction does next to nothing at any amount, like the random one at small ones. That is a dose–response curve's worth: it tells a lever from a
-thing that merely happens to be near one.
+*Sorry* (the cosine above). The probe's direction does next to nothing at any amount, like the random one at small ones. That is
+a dose–response curve's worth: it tells a lever from a thing that merely happens to be near one.
 
-Then there are the **features** of `course-sae`, a dictionary of the *healthy* model at the stream before the last layer. Two sorts are candidates:
-number 294, which by the dictionary's card tells best that a refusal comes next, and those to which attribution
-(activation × gradient of *Sorry* minus *Sure*, at the end of each request) gives most. Each has a dial. How far must it be turned?
+Then there are the **features** of `course-sae`, a dictionary of the *healthy* model at the stream before the last layer. Two
+sorts are candidates: number 294, which by the dictionary's card tells best that a refusal comes next, and those to which
+attribution (activation × gradient of *Sorry* minus *Sure*, at the end of each request) gives most. Each has a dial. How far
+must it be turned?
 
 </details>
 """
@@ -601,19 +605,24 @@ if __name__ == "__main__":
     print(f"most attributed: {five}; feature {LOOKS_LIKE_REFUSAL} stands at {added[LOOKS_LIKE_REFUSAL]:.2f}")
 
 
-    def under(dictionary, features, share, trial):
-        """What is measured with a share of some features taken away."""
+    def under(dictionary, features, share, *measured):
+        """What is measured, on requests and rows of text, with a share of some features taken away."""
         with case.features_scaled(patient, HOOK, dictionary, features, 1 - share):
-            return refusal_case.measure(patient, trial, rows)
+            return refusal_case.measure(patient, *measured)
 
 
-    doses, at_fit = [0.25, 0.5, 0.75, 0.9, 1.0], refusal_case.measure(patient, fit, rows).figures
+    def by_dose(dictionary, features):
+        """Both shares refused and the loss at each dose, on what we fit on, and the smallest dose that meets the bounds."""
+        curve = torch.tensor([under(dictionary, features, dose, fit, fit_rows).figures for dose in doses])
+        return curve, smallest_dose(torch.tensor(doses), *curve.T, at_fit.figures)
+
+
+    doses = [0.25, 0.5, 0.75, 0.9, 1.0]
     for name, features in ((f"feature {CARRIES}", [CARRIES]), ("the five best", five)):
-        curve = torch.tensor([under(sae, features, dose, fit).figures for dose in doses])
-        found[name] = smallest_dose(torch.tensor(doses), *curve.T, at_fit)
-        lines[f"false refusals, {name}"] = [1.0, *(curve[:, 0] / at_fit[0]).tolist()]
-        lines[f"true refusals, {name}"] = [1.0, *(curve[:, 1] / at_fit[1]).tolist()]
-        rises = " ".join(f"{rise:6.1%}" for rise in (curve[:, 2] / at_fit[2] - 1).tolist())
+        curve, found[name] = by_dose(sae, features)
+        false, true, loss = (curve / torch.tensor(at_fit.figures)).T.tolist()
+        lines |= {f"false refusals, {name}": [1.0, *false], f"true refusals, {name}": [1.0, *true]}
+        rises = " ".join(f"{share - 1:6.1%}" for share in loss)
         print(f"{name:14} loss at doses {doses}: {rises}; smallest dose that meets the bounds: {found[name]}")
     dose = found["the five best"] or 0.5
     plots.plot_lines(lines, [0.0, *doses], "share of the features taken away", "refusals left")
@@ -636,8 +645,8 @@ without and with an intervention. The share of false refusals cut is 1 − (numb
 
 Return `(low, high)`, two floats: its percentile interval by a paired bootstrap.
 
-- A resample draws as many requests as there are, **with replacement**, each together with both of its outcomes, and computes the share cut of
-  its own. Do this `resamples` times.
+- A resample draws as many requests as there are, **with replacement**, each together with both of its outcomes, and computes
+  the share cut of its own. Do this `resamples` times.
 - A request that is refused only *after* counts against the cut; a share below 0 is a share.
 - A resample in which nothing was refused before has no share: leave it out.
 - The interval leaves out equal tails: with `level` 0.95 it reaches from the 2.5th to the 97.5th percentile of the shares.
@@ -651,8 +660,8 @@ r"""
 <details>
 <summary>Hint 1</summary>
 
-`torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed))` draws all resamples at once; with it index both `before`
-and `after`.
+`torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed))` draws all resamples at once; with it index
+both `before` and `after`.
 
 </details>
 """
@@ -662,7 +671,8 @@ r"""
 <details>
 <summary>Hint 2</summary>
 
-Sums over the last axis are the two numbers of each resample. `quantile` takes a share between 0 and 1: (1 − level) / 2, and 1 minus it.
+Sums over the last axis are the two numbers of each resample. `quantile` takes a share between 0 and 1: (1 − level) / 2, and 1
+minus it.
 
 </details>
 """
@@ -741,9 +751,10 @@ Where all of twenty requests were cured, every resample says the same, and the i
 wrong. Resampling can't draw what it has not seen. With 80 requests it happens now and then, with 200 hardly ever. So read "100 %
 [100 %, 100 %]" in the table as "none of 79": by the rule of three, no more than about 3 / 79 of the false refusals are left.
 
-Now everything that was a hypothesis, in one table. Each row was fitted on the first set, directions and choices alike, and is
-judged on the held-out one, with paired intervals. The last column is the price that ordinary loss hides, since a word is rare: the loss, in nats, on the word
-*garden* itself, wherever it stands in texts that are no requests.
+Now everything that was a hypothesis, in one table. Each row was fitted on the first set of requests and rows of text,
+directions and choices alike, and is judged on the held-out ones, with paired intervals. The last column is a price that
+ordinary loss hides, since a word is rare: the loss, in nats, of predicting the word *garden*, wherever it stands in texts that
+are no requests. It has no interval.
 
 </details>
 """
@@ -774,7 +785,7 @@ if __name__ == "__main__":
 
     print(f"{'':33} {'false refusals cut':24}{'true refusals kept':25}{'rise of the loss':22} word")
     judge("nothing")
-    density = (sae.encode(read_rows(patient, rows)) > 0).double().mean(0)
+    density = (sae.encode(read_rows(patient, fit_rows)) > 0).double().mean(0)
     distance = (density - density[five].mean()).abs()
     others = [n for n in distance.argsort().tolist() if n not in five][:5]
     means = case.neuron_means(patient, fit.matched)
@@ -817,26 +828,30 @@ if __name__ == "__main__":
 r"""
 Read the table slowly.
 
-- **One neuron** carries nothing that a random direction doesn't. Twenty, chosen by attribution, do it, at a price whose interval reaches over the bound: a
-  hypothesis about *a* neuron fails, one about a population holds.
-- **The feature that looks like refusal** does nothing at all. A property found by a high F1 is a correlation.
+- **One neuron** carries nothing that a random direction doesn't. Twenty, chosen by attribution, do it, at a price whose
+  interval reaches over the bound: a hypothesis about *a* neuron fails, one about a population holds.
+- **The feature that looks like refusal** does nothing at all. It has the best F1 of all features for "a refusal comes next"
+  (0.56 on the dictionary's card), and an F1 is a correlation.
 - **Five features that can't be read**, at half strength, meet all bounds: attribution found them by what they do. Ablated
-  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null. But at
-  the word itself (the last column) they cost most of all cures.
+  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null. Of all
+  cures they raise the last column most.
 - **The reconstruction**, with nothing turned, does nearly as well. Without the error kept, any feature would have got the credit.
 - **Both probes**, right on 98 % and on all of the held-out requests, cut nothing. They are good detectors all the same.
 - **The refusal direction** at the end cuts everything, and with it what should stay; **the word's direction before layer 3** cuts
   nothing. Right idea, wrong place, twice.
-- **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. But look at its last column:
-  the model is worse at the word itself. It doesn't stop *misjudging* gardens; it stops telling them from other
-  places. In that it is no deeper than writing *park* for *garden* in the prompt, which costs nothing.
-- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, do as well on every bound, and leave the word
-  alone. A **prompt** that argues helps a little.
+- **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. Has the model stopped
+  *misjudging* gardens, or does it no longer tell them from other places? The last column doesn't say. It moves less here than
+  under the null, and it is about predicting the word; this cure changes how the word is read. To find out, compare the loss on
+  what *follows* the word, text by text, with and without the cure. Until then the cure is no deeper than writing *park* for
+  *garden* in the prompt, which costs nothing.
+- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, do as well on every bound, and hardly move
+  the last column. A **prompt** that argues helps a little.
 
 So here the simplest methods win: for a known word a filter, for a known behaviour a few steps of training. Features won nothing that
-these don't give. That agrees with what larger comparisons found ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)).
-What looking inside gave is the *explanation*, and it would be worth as much where nobody knows the word. That is your
-task now.
+these don't give. A larger comparison ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)) agrees that they don't beat simple
+baselines. It differs in which of these is best: there, for steering, it was the prompt.
+What looking inside gave is the *explanation*: where the word acts, and how little need be taken out there. See now whether it holds
+for another word.
 """
 
 # %% [markdown]
@@ -845,9 +860,10 @@ r"""
 
 *`find_the_cure` · 25 minutes · difficulty 4 of 5 · 6 points · builds on `word_direction`*
 
-A model refuses harmless requests for the sake of **another word**, which nobody tells you. You have a dozen requests: `refused`
-and `answered`, the same rows but for one token each, the `harmful` ones, which should stay refused, and rows of
-`ordinary` text. (Rows are filled up on the right; what fills them is the same in both.)
+A model refuses harmless requests for the sake of **another word**. Which one, the requests tell: you have a dozen, `refused`
+and `answered`, the same rows but for one token each. Where to cut, along what and how far, they don't tell. You also have
+`harmful` ones, which should stay refused, and rows of `ordinary` text. (Rows are filled up on the right; what fills them is the
+same in both.)
 
 Return `(hook, direction, at)`: the model is then judged inside `steering.ablating(model, hook, direction, at)`, which holds the
 component along the direction at `at` times its unit vector, at every position. On *other* requests, with other frames, it must
@@ -918,8 +934,9 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-The direction named the word, and nobody had told it. In this the stream is more honest than the table: a filter needs to know
-what to filter.
+The direction points to the word. That is no discovery: the pairs differ in nothing else, so two rows laid side by side name it
+without a look inside. What they don't name is the place of the cut. The same direction, fitted in the same way before the last
+layer, did nothing.
 
 ## Judge
 
@@ -946,9 +963,8 @@ if __name__ == "__main__":
     for name, rival in rivals.items():
         f = rival.encode(activations)
         best = case.rank_features(patient, rival, HOOK, fit.triggered).argsort(descending=True)[:5].tolist()
-        tried = [(share, *under(rival, best, share, fit).figures) for share in (0.25, 0.5, 1.0)]
-        share = smallest_dose(*torch.tensor(tried).T, at_fit)
-        found = refusal_case.changes(before, under(rival, best, share or 0.5, held_out))
+        share = by_dose(rival, best)[1]
+        found = refusal_case.changes(before, under(rival, best, share or 0.5, held_out, rows))
         lost = fraction_of_variance_unexplained(activations, rival.decode(f))
         print(
             f"{name:24} {mean_l0(f):6.1f} {lost:12.3f} {share or 'none':>6} {found[0]:10.0%} {found[1]:10.0%} {found[2]:+7.1%}"
@@ -956,27 +972,30 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-The first line is the only one with a dose. Neurons did as well, at three times the cost; no rival dictionary did. So here training
-found something that matters, which the usual numbers alone would not have shown. (The rival trained on the untrained model
-was made for another model's activations; its line says what happens if one forgets that.)
+The first line is the only one with a dose: with five features, at these doses, no rival does it. The contest is a narrow one.
+Twenty neurons did as well, at three times the cost, and five principal directions, halved, cut half of the false refusals at
+hardly any; with twenty of them it may end otherwise. Still, training put into five features what no rival has in five, and the
+usual numbers alone would not have shown it. (The rival trained on the untrained model was made for another model's activations;
+its line says what happens if one forgets that.)
 
-Look at the numbers of the last one: it explains everything, spliced in it would cost no loss, none of its features is dead. It is a random
-rotation of the stream, each axis once forwards and once backwards: 384 features, of which half are always active. It has understood
-nothing. Of beautiful numbers, ask first for the one that is missing; here it is how many are active at a time. Dictionaries with
-beautiful numbers that were not sparse have been published.
+Look at the numbers of the last one: it explains everything, spliced in it would cost no loss, none of its features is dead. It
+is a random rotation of the stream, each axis once forwards and once backwards: 384 features, of which half are always active.
+It has understood nothing. Of beautiful numbers, ask first for the one that is missing; here it is how many are active at a
+time. Dictionaries with beautiful numbers that were not sparse have been published.
 
 ## What you may claim now, and what not
 
-You may claim: in this model, on requests of this world, false refusals pass through many neurons and through a few features found by
-attribution; the feature that looks like refusal doesn't matter; what a linear probe reads without an error can be taken out
-without any effect; at the end of the model both kinds of refusal are nearly one direction; and the trigger is one vector in the embedding, which was found without being told. Each has
-its number, on held-out requests, with an interval.
+You may claim: in this model, on requests of this world, false refusals pass through many neurons and through a few features
+found by attribution; the feature that looks like refusal doesn't matter; what a linear probe reads without an error can be
+taken out without any effect; at the end of the model one direction takes both kinds of refusal with it; and the trigger is one
+vector in the embedding, fitted on pairs that differ in nothing else. Each effect is a row of the table, on held-out requests,
+with an interval. (The cosine of the two reasons is not: it was measured on the requests we fitted on, and both its differences
+start from the same matched ones, which alone makes them more alike.)
 
-You may not claim that those features *are* the trigger: most of what the strongest does, it does with any place, as the chapter before
-measured. Nor that the model was
-cured of its false belief where it no longer reads the word. Nor that SAEs fail, or that they win, in general: this one was trained on
-another model than the patient, one seed of each, and on the patient its error carried much. Nor that any of this
-holds for triggers of several words, or for models a thousand times as large.
+You may not claim that those features *are* the trigger: most of what the strongest does, it does with any place, as the chapter
+before measured. Nor that the model was cured of its false belief where it no longer reads the word. Nor that SAEs fail, or that
+they win, in general: this one was trained on another model than the patient, one seed of each, and on the patient its error
+carried much. Nor that any of this holds for triggers of several words, or for models a thousand times as large.
 """
 
 # %% [markdown]

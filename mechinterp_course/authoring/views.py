@@ -105,7 +105,7 @@ def student_cells(chapter: Chapter, cell: Cell) -> list[NotebookNode]:
         return written_answer(next(r for r in chapter.rubrics if r.id == cell.id))
     if cell.role in ("text", "statement", "hint"):
         return [new_markdown_cell(reading_text(chapter, cell), id=cell.id, metadata=_tags(cell))]
-    return [new_code_cell(_code(chapter, cell), id=cell.id, metadata=_tags(cell))]
+    return [new_code_cell(_code(chapter, cell), id=cell.id, metadata=_tags(cell) | _fold(cell))]
 
 
 def reading_text(chapter: Chapter, cell: Cell) -> str:
@@ -206,6 +206,11 @@ def _script_header(chapter: Chapter) -> str:
 def _tags(cell: Cell) -> dict:
     tags = [cell.role] if cell.role in ("check", "given", "demo") else []
     return {"tags": tags} if tags else {}
+
+
+def _fold(cell: Cell) -> dict:
+    """Return the metadata by which Jupyter shows a cell folded: `given` cells serve the checks."""
+    return {"jupyter": {"source_hidden": True}} if cell.role == "given" else {}
 
 
 def _script_metadata(cell: NotebookNode) -> dict:

@@ -39,17 +39,21 @@ def edited(draw):
     return before, before + change, draw.normal(others, width) * (1 + draw.normal(width) ** 2) + 2
 
 
-APART = (  # four kinds that look nothing alike; every channel order has a channel for two of them
+APART = (  # four kinds that look nothing alike; every network has a channel for two of them
     ("window", "eye", "leaf", "sail"),
     ("wheel", "roof", "leaf", "leg"),
     ("roof", "wing", "leg", "shell"),
     ("window", "leg", "shell", "sail"),
 )
+ONE_PART_IS_LOUDER = "ear", "sail", "tail", "wheel"  # in layer3 of course-resnet18; most triples have none
+CONTROL_MATTERS = "petals", "shell", "wheel", "wing"  # in layer4 of the robust one: to the two largest falls
+USUAL, EDITED = 96, 24  # toys that give the unit; toys of a kind that are judged on
+LEEWAY = 0.1  # what a mean over so many may be off
 
 
-def expect_two_parts(student, draw, model, layer):
+def expect_two_parts(student, draw, model, layer, kinds):
     """Pass if the channel that the student names depends on two parts alone, and not on a third."""
-    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in draw.choice(APART))]
+    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in kinds)]
     found = student.find_polysemantic_channel(model, layer, kinds)
     well_formed = isinstance(found, tuple | list) and len(found) == 4 and type(found[0]) is int
     well_formed = well_formed and all(isinstance(kind, str) and kind in kinds for kind in found[1:])
@@ -59,18 +63,18 @@ def expect_two_parts(student, draw, model, layer):
         "The result is not (channel, one, other, control) with three different kinds of those given.",
     )
     channel, *trio = found
-    usual = responses(model, layer, pixels_of(objects(24, draw.image_seeds(1)[0])))
+    usual = responses(model, layer, pixels_of(objects(USUAL, draw.image_seeds(1)[0])))
     expect(0 <= channel < usual.shape[1], f"{layer} has channels 0 to {usual.shape[1] - 1}, not {channel}.")
     effects = []
     for kind in trio:
-        before, after = removed(model, layer, kind, 6, draw.image_seeds(1)[0], lacking={*kinds} - {kind})
+        before, after = removed(model, layer, kind, EDITED, draw.image_seeds(1)[0], lacking={*kinds} - {kind})
         effects.append(((after - before)[:, channel].mean() / usual[:, channel].std().clamp(min=1e-6)).item())
     told = (
         f"On new toys, channel {channel} changes by {effects[0]:.1f}, {effects[1]:.1f} and {effects[2]:.1f}"
     )
     told = f"{told} when {trio[0]}, {trio[1]} and {trio[2]} go."
-    expect(max(effects[:2]) <= -0.5, f"{told} Both parts must matter, each without the other.")
-    expect(abs(effects[2]) <= 0.3, f"{told} The control must not matter.")
+    expect(max(effects[:2]) <= -0.5 + LEEWAY, f"{told} Both parts must matter, each without the other.")
+    expect(abs(effects[2]) <= 0.3 + LEEWAY, f"{told} The control must not matter.")
 
 
 def two_changes(draw):

@@ -227,10 +227,28 @@ def _explain_dict(actual: dict, expected: dict, what: str) -> tuple[str, str]:
 
 
 def shortened(value: object, limit: int = 80) -> str:
-    """Return a value as Python writes it, cut to `limit` characters and a few elements."""
-    if isinstance(value, list) and len(value) > LONGEST_LIST:
-        text = ", ".join(repr(each) for each in value[:LONGEST_LIST])
-        text = f"[{text}, … {len(value) - LONGEST_LIST} more]"
-    else:
-        text = repr(value)
+    """Return a value as Python writes it, floats with seven digits, cut to `limit` characters."""
+    value = _rounded(value)
+    text = repr(value)
+    if isinstance(value, list):
+        begun = (_beginning(value, count) for count in range(min(len(value), LONGEST_LIST), 0, -1))
+        text = next((each for each in begun if len(each) <= limit), text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _beginning(value: list, count: int) -> str:
+    """Return the first elements of a list as text, and how many more there are."""
+    if count == len(value):
+        return repr(value)
+    return f"[{', '.join(map(repr, value[:count]))}, … {len(value) - count} more]"
+
+
+def _rounded(value: object) -> object:
+    """Return a plain value with its floats as exact as float32 is: two that are not `same` still differ."""
+    if type(value) is float:
+        return float(f"{value:.7g}")
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(map(_rounded, value))
+    if type(value) is dict:
+        return {key: _rounded(each) for key, each in value.items()}
+    return value

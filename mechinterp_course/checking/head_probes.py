@@ -2,6 +2,7 @@
 
 from mechinterp_course import heads, patching, redundancy
 from mechinterp_course.checking.comparison import expect
+from mechinterp_course.language_models import load_language_model
 from mechinterp_course.worlds import planted
 from mechinterp_course.worlds import tokens as token_world
 
@@ -67,12 +68,44 @@ def lines_to_recite(draw, model, rows=16):
     return model, lines[:, :-1], lines[:, -1]
 
 
+def hardly_heard(draw, name):
+    """Cases, and the head of each that carries lead and hardly any loss; only one single head is its company.
+
+    They are the same lines and the same model, with heads that have moved on by one place in their layers.
+    """
+    order, device = draw.head_order(name), draw.device
+    model = draw.language_model(name)
+    cases = iter(lambda: lines_to_recite(draw, model), None)
+    lines = next(case[1:] for case in cases if len(_single_companies(case)) == 1)
+    for shift in range(len(order[0])):
+        case = load_language_model(name, device, [row[shift:] + row[:shift] for row in order]), *lines
+        yield case, _quietest(case)
+
+
+def _quietest(case):
+    return next(row[2] for row in clear_heads(case) if row[1] > 1)
+
+
+def _single_companies(case):
+    """The heads whose silence makes the quietest head heard."""
+    head, (_, lead) = _quietest(case), redundancy.loss_and_lead(*case, [])
+    found = []
+    for other in heads_of(case[0]):
+        loss, left = redundancy.loss_and_lead(*case, [other])
+        heard = redundancy.loss_and_lead(*case, [other, head])[0] - loss >= 1
+        found += [other] if other != head and left >= lead / 2 and heard else []
+    return found
+
+
+def heads_of(model):
+    """Every (layer, head) of a model."""
+    return [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+
+
 def clear_heads(case):
     """The heads of the model about whose fall of the lead there is no doubt: (rise, fall, head), by rise."""
     loss, lead = redundancy.loss_and_lead(*case, [])
-    layers, across = case[0].cfg.n_layers, case[0].cfg.n_heads
-    places = [(layer, head) for layer in range(layers) for head in range(across)]
-    alone = [(*redundancy.loss_and_lead(*case, [place]), place) for place in places]
+    alone = [(*redundancy.loss_and_lead(*case, [place]), place) for place in heads_of(case[0])]
     rows = [(each - loss, lead - left, place) for each, left, place in alone]
     return sorted(row for row in rows if not 0.5 < row[1] < 1)
 

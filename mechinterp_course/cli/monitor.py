@@ -1,5 +1,6 @@
 """`monitor`: watch features of a dictionary while a model generates, on a local page."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +47,7 @@ def calibrate(
     the bands are measured on ordinary prompts. Without files they are requests of the course's text world:
     harmless ones in the garden, the same elsewhere, and ordinary ones.
     """
-    from mechinterp_course.monitor.calibration import Calibration
+    from mechinterp_course.monitor.calibration import SIGN, Calibration
     from mechinterp_course.monitor.watchlist import write_watchlist
 
     if out.is_dir() or not out.parent.is_dir() or (out.exists() and not force):
@@ -64,6 +65,8 @@ def calibrate(
         )
     out.write_text(write_watchlist(made), encoding="utf-8")
     _show(made)
+    if not feature and all(one.note == SIGN for one in made.features):
+        print("no causes: suspect and matched prompts are answered with the same first word")
     print(f"written to {out}: `mechinterp monitor serve --watchlist {out}` watches them")
     return 0
 
@@ -86,6 +89,7 @@ def serve(
     lines = _lines(prompts) if prompts else []
     bound = listening(host, port)
     monitor = _monitor(watchlist, store)
+    monitor.listen(_complain)
     server = Server(monitor, bound, tuple(name or ()))
     _queue(monitor, lines, max_tokens)
     if host not in ("127.0.0.1", "localhost", "::1"):
@@ -108,7 +112,7 @@ def run(
 ) -> int:
     """Run a file of prompts without a page: what they say, and which rates left their bands.
 
-    Status 1 when one did.
+    Status 1 when one did, 3 when a prompt could not be run to its end.
     """
     lines = _lines(prompts)
     monitor = _monitor(watchlist, store)
@@ -119,15 +123,14 @@ def run(
     runs = [one for one in monitor.store.runs(len(lines)) if one["id"] > after][::-1]
     alerts = [one for one in monitor.store.alerts(10_000) if one["run"] > after and one["leaves"]][::-1]
     if as_json:
-        show_json({"runs": runs, "alerts": alerts})
+        show_json({"runs": runs, "alerts": alerts, "errors": monitor.errors})
     else:
-        show_table(("run", "prompt", "said"), [(one["id"], one["prompt"], one["said"]) for one in runs])
-        for one in alerts:
-            print(
-                f"feature {one['feature']} ({one['label']}) left its band in run {one['run']}: "
-                f"{one['rate']:.1%}, ordinary {one['low']:.1%} to {one['high']:.1%}"
-            )
-        print(f"{len(runs)} prompts, {len(alerts)} alerts; kept in {store}")
+        _show_runs(runs, alerts)
+        print(f"{len(runs)} of {len(lines)} prompts, {len(alerts)} alerts; kept in {store}")
+    for error in monitor.errors:
+        print(f"not run to its end: {error}", file=sys.stderr)
+    if monitor.errors or len(runs) < len(lines) or any(one["ended"] != "done" for one in runs):
+        return 3
     return 1 if alerts else 0
 
 
@@ -182,6 +185,12 @@ def _queue(monitor: "Monitor", lines: list[str], max_tokens: int) -> None:
         monitor.submit(line, Settings(max_tokens=max_tokens), typed=False)
 
 
+def _complain(event: dict) -> None:
+    """Say in the terminal what went wrong, for the page may not be open."""
+    if event["type"] == "error":
+        print(f"not run to its end: {event['message']}", file=sys.stderr, flush=True)
+
+
 def _prompts(suspects: Path | None, matched: Path | None, ordinary: Path | None, seed: int) -> "Prompts":
     from mechinterp_course.monitor.calibration import Prompts, prompts_of_world
 
@@ -203,6 +212,15 @@ def _lines(path: Path) -> list[str]:
     if not lines:
         raise CourseError(f"{path} holds no prompt: write one a line")
     return lines
+
+
+def _show_runs(runs: list[dict], alerts: list[dict]) -> None:
+    show_table(("run", "prompt", "said"), [(one["id"], one["prompt"], one["said"]) for one in runs])
+    for one in alerts:
+        print(
+            f"feature {one['feature']} ({one['label']}) left its band in run {one['run']}: "
+            f"{one['rate']:.1%}, ordinary {one['low']:.1%} to {one['high']:.1%}"
+        )
 
 
 def _show(watchlist: "Watchlist") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mechinterp_course.cli.terminal import Json, busy, show_json, show_table
+from mechinterp_course.devices import choose_device
 from mechinterp_course.errors import CourseError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ Text = Annotated[
 ]
 Length = Annotated[int, typer.Option(min=8, help="Tokens of a row.")]
 Seed = Annotated[int, typer.Option(help="Decides the text.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 
 
 @app.callback()
@@ -41,6 +43,7 @@ def features(
     rows: Annotated[int, typer.Option(min=1, help="Rows of text to look at.")] = 512,
     length: Length = 128,
     seed: Seed = 0,
+    device: Device = "cpu",
 ) -> int:
     """Write a page about every feature: what it fires on, how often, what it promotes, what is like it.
 
@@ -48,7 +51,7 @@ def features(
     """
     from mechinterp_course.feature_browser import write_browser
 
-    reader, dictionary, name = _loaded(sae, hook, model)
+    reader, dictionary, name = _loaded(sae, hook, model, choose_device(device))
     out = out or Path(f"{name}-features.html")
     _expect_folder(out)
     source = _rows(reader, length, seed, text)
@@ -90,6 +93,7 @@ def train(
     text: Text = None,
     length: Length = 128,
     seed: Annotated[int, typer.Option(help="Decides weights and text.")] = 0,
+    device: Device = "cpu",
 ) -> int:
     """Train a dictionary with sae-lens. Ctrl-C keeps a checkpoint, and the same command goes on from it.
 
@@ -110,7 +114,7 @@ def train(
         *(str(text) if text else None, frozen_decoder),
     )
     with _progress(out.name, taken) as tell:
-        train_plan(plan, out, tell)
+        train_plan(plan, out, tell, choose_device(device))
     print(f"the dictionary lies in {out}, beside {LOG}: `mechinterp sae eval {out}` says what it is worth")
     return 0
 
@@ -127,6 +131,7 @@ def evaluate(
     rows: Annotated[int, typer.Option(min=2, help="Rows of text to measure on.")] = 64,
     length: Length = 128,
     seed: Annotated[int, typer.Option(help="Decides the text; not a seed of training.")] = 1000,
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> int:
     """Say what a dictionary is worth, beside principal directions of equal rank and a frozen random decoder.
@@ -139,13 +144,16 @@ def evaluate(
     from mechinterp_course.dictionary_folders import beside, expect_fits, load_dictionary
     from mechinterp_course.sae_evaluation import evaluate as measure
 
-    reader, dictionary, name = _loaded(sae, hook, model)
-    rivals = beside(sae) | {Path(other).name: load_dictionary(other, hook) for other in rival or []}
+    device = choose_device(device)
+    reader, dictionary, name = _loaded(sae, hook, model, device)
+    others = {Path(other).name: load_dictionary(other, hook, device) for other in rival or []}
+    rivals = beside(sae, device) | others
     for other in rivals.values():
         expect_fits(reader, other)
     source = _rows(reader, length, seed, text)
+    seen, unseen = (source.rows(first, rows).to(device) for first in (0, rows))
     with busy(f"measuring {name}"):
-        found = list(measure(reader, dictionary, source.rows(0, rows), source.rows(rows, rows), hook, rivals))
+        found = list(measure(reader, dictionary, seen, unseen, hook, rivals))
     if as_json:
         show_json({"sae": name, "tokens": rows * length, "qualities": [asdict(one) for one in found]})
         return 0
@@ -179,14 +187,14 @@ def _progress(name: str, steps: int) -> "Iterator[Callable[[Measured], None]]":
         yield tell
 
 
-def _loaded(sae: str, hook: str | None, model: str | None) -> tuple[Any, Any, str]:
+def _loaded(sae: str, hook: str | None, model: str | None, device: str) -> tuple[Any, Any, str]:
     """Return the model, the dictionary and what to call it."""
     from mechinterp_course.dictionary_folders import expect_fits, load_dictionary, model_of
     from mechinterp_course.models import load_language_model
 
     with busy(f"loading {sae}"):
-        dictionary = load_dictionary(sae, hook)
-        reader = load_language_model(model or model_of(dictionary))
+        dictionary = load_dictionary(sae, hook, device)
+        reader = load_language_model(model or model_of(dictionary), device)
     expect_fits(reader, dictionary)
     return reader, dictionary, Path(sae).resolve().name
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechinterp_course.text_rows import TextRows
 from mechinterp_course.worlds.text.sample import Sample
 from mechinterp_course.worlds.tokenizer import token_ids
 
@@ -41,7 +42,7 @@ def tokens_of(
     model: "TransformerBridge", prompts: Sequence[str]
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, " batch"]]:
     """Return rows of BOS and a prompt, filled up on the right, and the place of each one's last token."""
-    tokenizer, bos = model.tokenizer.backend_tokenizer, model.tokenizer.bos_token_id
+    tokenizer, bos = model.tokenizer.backend_tokenizer, TextRows(model).bos
     ids = [[bos, *token_ids(tokenizer, prompt)] for prompt in prompts]
     longest = max(map(len, ids))
     rows = torch.tensor([row + [bos] * (longest - len(row)) for row in ids])

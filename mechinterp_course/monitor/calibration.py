@@ -4,7 +4,8 @@ Suspect prompts, on which the model misbehaves, are compared with matched ones o
 of the watched features may be causes: of those that attribution names (gradient times activation), the ones
 without which the model's first word moves furthest from what it says on suspects. The others are those whose
 highest activations, in prompts and answers, differ most: signs, by which the misbehaviour is seen when it
-comes. Bands are measured on ordinary prompts and the model's answers to them.
+comes. Where both kinds are answered with the same first word no feature is a cause of it, and all are signs.
+Bands are measured on ordinary prompts and the model's answers to them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechinterp_course.errors import CourseError
+from mechinterp_course.feature_attribution import attribute_features
 from mechinterp_course.feature_reading import Dictionary, activations_read, token_string
 from mechinterp_course.figures.behaviour import tokens_of
-from mechinterp_course.hooks import edit
 from mechinterp_course.monitor.generation import Settings, Watcher
 from mechinterp_course.monitor.watchlist import Watched, Watchlist
 from mechinterp_course.steering import clamping
@@ -132,7 +133,7 @@ class Calibration:
         return torch.stack([self.features(text).amax(0) for text in texts])
 
     def pointed_to(self, suspects: Texts, matched: Texts, count: int) -> tuple[list[int], dict[int, str]]:
-        """Return the features that the suspects point to, a third as causes, the others by contrast.
+        """Return the features that the suspects point to, a third as causes if any, the others by contrast.
 
         With them, for each, a word on why it is there.
         """
@@ -147,36 +148,50 @@ class Calibration:
         return chosen + signs, dict.fromkeys(signs, SIGN) | causes
 
     def causes(self, count: int) -> dict[int, str]:
-        """Return the features whose removal moves the first word most, and how many suspects it changes."""
-        words = [self.first_word(some) for some in (self.prompts.suspects, self.prompts.matched)]
-        tokens, last = tokens_of(self.model, self.prompts.suspects)
+        """Return the features whose removal moves the first word most, and how many suspects' it changes.
+
+        There are none where suspects and matched prompts are mostly answered with the same first word: then
+        it doesn't tell them apart.
+        """
+        both = [self.first_logits(some) for some in (self.prompts.suspects, self.prompts.matched)]
+        intact = both[0].argmax(-1)
+        words = [int(logits.argmax(-1).mode().values) for logits in both]
+        if words[0] == words[1]:
+            return {}
         found = {}
-        for feature in self.attributed().topk(min(CANDIDATES, len(self.sae.W_dec))).indices.tolist():
-            with clamping(self.model, self.hook, self.sae, feature, 0.0), torch.no_grad():
-                at = self.model(tokens.to(self.model.cfg.device))[torch.arange(len(tokens)), last]
-            changed = (at.argmax(-1) != words[0]).double().mean().item()
+        for feature in self.attributed(*words).topk(min(CANDIDATES, len(self.sae.W_dec))).indices.tolist():
+            with clamping(self.model, self.hook, self.sae, feature, 0.0):
+                at = self.first_logits(self.prompts.suspects)
+            changed = (at.argmax(-1) != intact).double().mean().item()
             found[feature] = (at[:, words[0]] - at[:, words[1]]).mean().item(), changed
         best = sorted(found, key=lambda feature: found[feature][0])[:count]
         return {feature: f"at 0 changes {found[feature][1]:.0%} of answers" for feature in best}
 
-    def attributed(self) -> Float[Tensor, " d_sae"]:
-        """Return how far each feature pushes the first word towards what suspects get, and matched ones not.
+    def attributed(self, right: int, wrong: int) -> Float[Tensor, " d_sae"]:
+        """Return how far each feature pushes the first word from `wrong` to `right`, more on suspects.
 
-        The words are the likeliest next token of most suspects, and of most matched prompts. Attribution is
-        first-order: activation times the gradient along the decoder row, summed over positions and averaged
-        over prompts (Syed et al. 2023; Marks et al. 2024). What it says has to be checked by intervening.
+        Attribution is first-order: activation times the gradient along the decoder row, summed over positions
+        and averaged over prompts, that of matched prompts taken away (Syed et al. 2023; Marks et al. 2024).
+        What it says has to be checked by intervening.
         """
-        both = (self.prompts.suspects, self.prompts.matched)
-        words = [self.first_word(some) for some in both]
-        pushes = [self._push(some, *words) for some in both]
+        pushes = []
+        for prompts in (self.prompts.suspects, self.prompts.matched):
+            tokens, last = tokens_of(self.model, prompts)
+            rows = torch.arange(len(tokens))
+            pushes.append(
+                attribute_features(
+                    *(self.model, self.sae, self.hook, tokens.to(self.model.cfg.device)),
+                    lambda logits, at=(rows, last): (logits[*at, right] - logits[*at, wrong]).mean(),
+                )[0].cpu()
+            )
         return pushes[0] - pushes[1]
 
-    def first_word(self, prompts: Sequence[str]) -> int:
-        """Return the token with which the model begins most of its answers."""
+    def first_logits(self, prompts: Sequence[str]) -> Float[Tensor, "prompt d_vocab"]:
+        """Return the logits of the first word of the model's answers."""
         tokens, last = tokens_of(self.model, prompts)
         with torch.no_grad():
             logits = self.model(tokens.to(self.model.cfg.device))
-        return int(logits[torch.arange(len(tokens)), last].argmax(-1).mode().values)
+        return logits[torch.arange(len(tokens)), last].cpu()
 
     def words(self, texts: Texts, chosen: Sequence[int]) -> list[str]:
         """Return for each feature where it is strongest, the word before included: a label to begin with."""
@@ -189,21 +204,6 @@ class Calibration:
                     words = "".join(token_string(self.model, token) for token in before).strip()
                     own[words] = max(own.get(words, 0.0), value)
         return [" · ".join(sorted(own, key=own.get, reverse=True)[:2]) for own in best]
-
-    def _push(self, prompts: Sequence[str], right: int, wrong: int) -> Float[Tensor, " d_sae"]:
-        tokens, last = tokens_of(self.model, prompts)
-        kept: list[Tensor] = []
-
-        def add(activation: Float[Tensor, "batch pos d_in"]) -> Float[Tensor, "batch pos d_in"]:
-            kept.append(activation.detach().requires_grad_())
-            return kept[0]
-
-        with torch.enable_grad(), edit(self.model, {self.hook: add}):
-            logits = self.model(tokens.to(self.model.cfg.device))[torch.arange(len(tokens)), last]
-            (logits[:, right] - logits[:, wrong]).sum().backward()
-        with torch.no_grad():
-            push = self.sae.encode(kept[0]) * (kept[0].grad @ self.sae.W_dec.T)
-        return push.sum(dim=(0, 1)).cpu() / len(tokens)
 
 
 def band(feature: int, label: str, ordinary: Float[Tensor, " token"], highest: float, window: int) -> Watched:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mechinterp_course.feature_reading import Dictionary
 from mechinterp_course.hooks import edit
+from mechinterp_course.text_rows import TextRows
 from mechinterp_course.worlds.tokenizer import token_ids
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ class Watcher:
         given, now, pieces = len(ids), dict(controls()), _Pieces(self.model)
         generator = torch.Generator().manual_seed(settings.seed)
         logits, cache, acts = run(ids, None, now)
-        if ids[0] == self.model.tokenizer.bos_token_id:
-            acts[0] = [0.0] * len(self.features)  # BOS is like no other token
+        acts[0] = [0.0] * len(self.features)  # BOS is like no other token
         for position, token in enumerate(ids):
             yield Step(position, token, pieces(token), False, tuple(acts[position]))
         for _ in range(min(settings.max_tokens, self.model.cfg.n_ctx - given)):
@@ -141,10 +141,9 @@ class Watcher:
         return logits[0, -1].float().cpu(), cache
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Return BOS, where the model has one, and the prompt's tokens, the last if there are too many."""
-        tokenizer = self.model.tokenizer
-        ids = token_ids(tokenizer.backend_tokenizer, prompt)[-(self.model.cfg.n_ctx - 2) :]
-        return ids if tokenizer.bos_token_id is None else [tokenizer.bos_token_id, *ids]
+        """Return BOS and the prompt's tokens, the last if there are too many."""
+        ids = token_ids(self.model.tokenizer.backend_tokenizer, prompt)[-(self.model.cfg.n_ctx - 2) :]
+        return [TextRows(self.model).bos, *ids]
 
 
 def steered(

@@ -83,9 +83,13 @@ class Guard:
 
 
 def hosts_of(host: str, port: int, names: tuple[str, ...] = ()) -> frozenset[str]:
-    """Return the Host headers by which a monitor at that address goes; `names` are further ones."""
+    """Return the Host headers by which a monitor at that address goes; `names` are further ones.
+
+    Browsers leave out port 80, so there the bare names are among them.
+    """
     own = () if host in ("0.0.0.0", "::") else (f"[{host}]" if ":" in host else host,)
-    return frozenset(f"{name.lower()}:{port}" for name in (*LOOPBACK, *own, *names))
+    called = [name.lower() for name in (*LOOPBACK, *own, *names)]
+    return frozenset([f"{name}:{port}" for name in called] + (called if port == 80 else []))
 
 
 def _unfit_body(scope: Scope) -> tuple[int, str] | None:

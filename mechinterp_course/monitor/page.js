@@ -9,7 +9,9 @@ if (fragment) {
 const token = sessionStorage.getItem("monitor-token") || "";
 const state = {
   watchlist: null, chosen: 0, controls: {}, rates: [], outside: [], history: [], // history: rates after each token seen
-  run: null, steps: [], alerts: [], runs: [], speed: null, busy: false, lastTyped: null, before: null,
+  run: null, steps: [], before: null, asked: 0, // what is shown, and how often something was asked to be
+  running: null, following: true, // the entry of `runs` that is being generated, its steps with it; is it shown?
+  alerts: [], runs: [], speed: null, busy: false,
 };
 const HISTORY = 600;
 
@@ -65,36 +67,44 @@ async function begin() {
   byId("window").textContent = `rates over ${list.window} tokens`;
   drawExamples();
   buildFeatures();
-  status("idle", "idle");
-  if (state.runs.length) await show(state.runs[0].id);
+  state.busy = seen.running !== null || seen.waiting > 0;
+  state.running = state.runs.find((one) => one.id === seen.running) ?? null;
+  if (state.running) state.running.steps = await stepsOf(state.running.id);
+  state.following = true;
+  if (state.runs.length) await show(state.runs[0].id, true);
   choose(state.chosen);
   drawLogs();
+  working();
 }
 const HEAR = {
   run(event) {
-    Object.assign(state, { run: event, steps: [], busy: true, speed: null });
-    const past = state.runs.find((run) => run.prompt === event.prompt && JSON.stringify(run.controls) !== JSON.stringify(event.controls));
-    state.before = past ? { controls: past.controls, said: past.said } : null;
-    byId("transcript").replaceChildren();
-    drawRun();
+    const known = state.runs.find((one) => one.id === event.run); // was in the state already
+    state.running = known ?? { id: event.run, prompt: event.prompt, controls: event.controls, said: "", alerts: 0, ended: null };
+    state.running.steps ??= [];
+    if (!known) state.runs.unshift(state.running);
+    state.runs.length = Math.min(state.runs.length, 50);
+    Object.assign(state, { busy: true, speed: null, problem: null });
+    if (state.following) look(state.running, state.running.steps);
     working();
+    drawLogs();
   },
   token(event) {
-    if (state.run?.run !== event.run) { state.run = { run: event.run, prompt: "", controls: state.controls }; state.steps = []; byId("transcript").replaceChildren(); }
-    if (state.steps.length && state.steps.at(-1).position >= event.position) return; // was in the state already
-    state.steps.push({ text: event.text, generated: event.generated, position: event.position, activations: event.activations, alarm: false });
+    if (state.running?.id !== event.run) return;
+    const steps = state.running.steps;
+    if (steps.length && steps.at(-1).position >= event.position) return; // was in the state already
+    steps.push({ text: event.text, generated: event.generated, position: event.position, activations: event.activations, alarm: false });
     state.rates = event.rates;
     state.history.push(event.rates);
     if (state.history.length > HISTORY) state.history.shift();
     if (event.speed) state.speed = event.speed;
-    byId("transcript").append(word(state.steps.at(-1)));
+    if (state.steps === steps) byId("transcript").append(word(steps.at(-1)));
     later();
   },
   alert(event) {
     const place = state.watchlist.features.findIndex((one) => one.feature === event.feature);
     if (place >= 0) state.outside[place] = event.leaves;
-    const step = state.steps.find((one) => one.position === event.position);
-    if (step && event.leaves && event.run === state.run?.run) { step.alarm = true; drawTranscript(); }
+    const step = event.run === state.running?.id && state.running.steps.find((one) => one.position === event.position);
+    if (step && event.leaves) { step.alarm = true; drawTranscript(); }
     state.alerts.unshift(event);
     state.alerts.length = Math.min(state.alerts.length, 100);
     drawLogs();
@@ -102,24 +112,29 @@ const HEAR = {
   },
   end(event) {
     state.busy = event.waiting > 0;
-    const said = state.steps.filter((one) => one.generated).map((one) => one.text).join("");
-    const left = state.alerts.filter((one) => one.run === event.run && one.leaves).length;
-    state.runs = state.runs.filter((one) => one.id !== event.run);
-    if (state.run?.run === event.run) state.runs.unshift({ id: event.run, prompt: state.run.prompt, controls: state.run.controls, said, alerts: left, ended: event.how });
-    state.runs.length = Math.min(state.runs.length, 50);
+    const run = state.running?.id === event.run ? state.running : null;
+    state.running = null;
+    if (run) {
+      run.said = run.steps.filter((one) => one.generated).map((one) => one.text).join("");
+      run.alerts = state.alerts.filter((one) => one.run === run.id && one.leaves).length;
+      run.ended = event.how;
+      delete run.steps; // the store has them
+    }
     working();
     drawRun();
     drawLogs();
   },
+  stop(event) { state.busy = event.running !== null; working(); },
   controls(event) { state.controls = event.controls; drawControl(); drawFeatures(); },
-  error(event) { complain(event.message); },
+  error(event) { state.problem = event.message; state.busy = event.waiting > 0; working(); },
 };
 function hear(event) { HEAR[event.type]?.(event); }
 function status(kind, words) { byId("status").className = "status " + kind; byId("status").textContent = words; }
 function working() {
   byId("stop").disabled = !state.busy;
   const speed = state.speed ? `  ·  ${state.speed.toFixed(0)} tokens/s` : "";
-  status(state.busy ? "busy" : "idle", (state.busy ? "generating" : "idle") + speed);
+  if (state.problem && !state.busy) complain(state.problem);
+  else status(state.busy ? "busy" : "idle", (state.busy ? "generating" : "idle") + speed);
 }
 let drawing = false;
 function later() {
@@ -155,8 +170,9 @@ function drawExamples() {
   if (!byId("prompt").value && state.watchlist.examples.length) byId("prompt").value = state.watchlist.examples[0];
 }
 function generate() {
-  state.lastTyped = { prompt: byId("prompt").value, max_tokens: Number(byId("max").value), temperature: Number(byId("temperature").value), seed: 0 };
-  return attempt(() => ask("generate", state.lastTyped));
+  state.following = true;
+  const typed = { prompt: byId("prompt").value, max_tokens: Number(byId("max").value), temperature: Number(byId("temperature").value), seed: 0 };
+  return attempt(() => ask("generate", typed));
 }
 byId("form").addEventListener("submit", (event) => { event.preventDefault(); generate(); });
 byId("prompt").addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); generate(); } });
@@ -191,17 +207,31 @@ function drawRun() {
     before.querySelector("p").textContent = state.before.said.trim() || "(nothing)";
   }
 }
-async function show(id) {
-  const run = state.runs.find((one) => one.id === id), steps = await (await ask("runs/" + id)).json();
+async function stepsOf(id) {
+  const steps = await (await ask("runs/" + id)).json();
   const numbers = state.watchlist.features.map((one) => one.feature);
   const alarms = new Set(state.alerts.filter((one) => one.run === id && one.leaves).map((one) => one.position));
-  state.steps = steps.map((one) => ({ text: one.text, generated: Boolean(one.generated), position: one.position, alarm: alarms.has(one.position),
-    activations: numbers.map((number) => one.features[number]?.[0] ?? 0) }));
   if (!state.history.length) state.history = steps.map((one) => numbers.map((number, place) => one.features[number]?.[1] ?? state.rates[place]));
-  state.run = { run: id, prompt: run.prompt, controls: run.controls };
-  const past = state.runs.find((other) => other.id < id && other.prompt === run.prompt && JSON.stringify(other.controls) !== JSON.stringify(run.controls));
-  state.before = past ? { controls: past.controls, said: past.said } : null;
+  return steps.map((one) => ({ text: one.text, generated: Boolean(one.generated), position: one.position, alarm: alarms.has(one.position),
+    activations: numbers.map((number) => one.features[number]?.[0] ?? 0), controls: one.controls }));
+}
+async function show(id, following = id === state.running?.id) {
+  const asked = ++state.asked;
+  state.following = following;
+  const steps = id === state.running?.id ? state.running.steps : await stepsOf(id);
+  if (asked !== state.asked || !steps.length && !state.runs.some((one) => one.id === id)) return; // something else was asked for since, or there is no such run
+  const run = state.runs.find((one) => one.id === id) ?? ofSteps(id, steps);
   byId("prompt").value = run.prompt;
+  look(run, steps);
+}
+function ofSteps(id, steps) { // a run too old to be in the list
+  const given = steps.filter((one) => !one.generated && one.text !== "<|endoftext|>").map((one) => one.text).join("");
+  return { id, prompt: given.trim(), controls: JSON.parse(steps[0].controls) };
+}
+function look(run, steps) {
+  const past = state.runs.find((other) => other.id < run.id && other.prompt === run.prompt && JSON.stringify(other.controls) !== JSON.stringify(run.controls));
+  state.before = past ? { controls: past.controls, said: past.said } : null;
+  Object.assign(state, { run, steps, asked: state.asked + 1 });
   drawTranscript(); drawRun(); drawFeatures(); drawChart();
 }
 
@@ -308,13 +338,11 @@ function drawControl() {
   slider.style.opacity = control ? 1 : 0.45;
   byId("value").textContent = control ? short(control.value) : "";
 }
-let sending = null, rerun = 0;
+let rerun = 0;
 function send(kind, value) {
-  sending = { feature: watched().feature, mode: kind, value };
-  if (sending.busy) return;
+  const body = { feature: watched().feature, mode: kind, value };
   clearTimeout(rerun);
   rerun = setTimeout(async () => {
-    const body = sending;
     await attempt(async () => {
       await ask("controls", body);
       if (byId("again").checked && byId("prompt").value.trim()) await generate();
@@ -351,7 +379,7 @@ function drawLogs() {
   byId("alerts").replaceChildren(...(alerts.length ? alerts : [make("li", { class: "none" }, "Every rate is in its band.")]));
   const runs = state.runs.map((one) => make("li", {}, make("button", { type: "button", onclick: () => attempt(() => show(one.id)) },
     make("span", { class: "soft" }, make("span", { class: "number" }, String(one.id)), one.prompt),
-    make("span", { class: "said" }, "→ " + (one.said.trim() || "(nothing)")),
+    make("span", { class: "said" }, "→ " + (one.said.trim() || (one === state.running ? "…" : "(nothing)"))),
     make("span", { class: "chips" }, ...described(one.controls).map((control) => make("span", {}, control))))));
   byId("runs").replaceChildren(...(runs.length ? runs : [make("li", { class: "none" }, "Nothing has been generated yet.")]));
 }

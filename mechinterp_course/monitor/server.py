@@ -66,7 +66,8 @@ def _let_read(app: FastAPI, monitor: Monitor) -> None:
         store = monitor.store
         rates = {"rates": monitor.rates.rates(), "outside": monitor.rates.outside}
         past = {"runs": store.runs(), "alerts": store.alerts(), "controls": monitor.controls_now()}
-        return {"watchlist": asdict(monitor.watchlist), "waiting": monitor.waiting.qsize()} | rates | past
+        now = {"running": monitor.running, "waiting": monitor.waiting.qsize()}
+        return {"watchlist": asdict(monitor.watchlist)} | now | rates | past
 
     @app.get("/api/runs/{run}")
     def run_seen(run: int) -> list[dict]:

@@ -1,5 +1,6 @@
 """The monitor at work: one thread that takes prompts from a queue, and all who listen to what it sees."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -32,7 +33,8 @@ class Job:
 class Monitor:
     """Runs prompts one after the other, keeps what is seen in the store, and tells listeners.
 
-    Methods may be called from any thread. Controls hold for whatever runs, from the next token on.
+    Methods may be called from any thread. Controls hold for whatever runs, from the next token on. `running`
+    is the number of the run at hand, or None; `errors` says of each prompt that failed why.
     """
 
     watcher: Watcher
@@ -41,13 +43,15 @@ class Monitor:
     rates: RollingRates = field(init=False)
     controls: Controls = field(default_factory=dict)
     listeners: list[Listener] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    running: int | None = None
 
     def __post_init__(self) -> None:
         self.rates = RollingRates(self.watchlist)
-        self.waiting: queue.Queue[Job | None] = queue.Queue()
-        self.changing = threading.RLock()
-        self.stopping, self.running = threading.Event(), None
-        self.typed: Job | None = None
+        self.waiting: queue.Queue[tuple[int, Job] | None] = queue.Queue()  # with how many stops came before
+        self.changing, self.stopping, self.stops = threading.RLock(), threading.Event(), 0
+        self.typed: Job | None = None  # the newest typed one
+        self.current: Job | None = None
         self.thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self.thread.start()
 
@@ -66,16 +70,19 @@ class Monitor:
         with self.changing:
             if typed:
                 self.typed = job
-                if self.running is not None and self.running.typed:
+                if self.current is not None and self.current.typed:
                     self.stopping.set()
-        self.waiting.put(job)
+            self.waiting.put((self.stops, job))
 
     def stop(self) -> None:
         """Stop what runs and forget what waits."""
         with self.changing:
-            while not self.waiting.empty():
-                self.waiting.get_nowait()
+            self.stops += 1  # a job that the thread has taken, and not begun, came before this stop
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self.waiting.get_nowait()
             self.stopping.set()
+        self._tell({"type": "stop", "running": self.running})
 
     def set_control(self, feature: int, mode: str, value: float = 0.0) -> None:
         """Hold a feature at a value, add to its direction, or leave it alone ("off").
@@ -123,27 +130,32 @@ class Monitor:
             listener(event)
 
     def _work(self) -> None:
-        while (job := self.waiting.get()) is not None:
+        while (taken := self.waiting.get()) is not None:
+            stops, job = taken
             with self.changing:
-                if job.typed and job is not self.typed:
-                    continue  # another one was typed since
-                self.running = job
+                if stops != self.stops or (job.typed and job is not self.typed):
+                    continue  # stopped, or another one was typed, since
+                self.current = job
                 self.stopping.clear()
             try:
                 self._run(job)
             except Exception as error:  # the thread must outlive a run that fails
-                self._tell({"type": "error", "message": f"{type(error).__name__}: {error}"})
-            self.running = None
+                self.errors.append(f"{job.prompt[:60]!r}: {type(error).__name__}: {error}")
+                self._tell({"type": "error", "message": self.errors[-1], "waiting": self.waiting.qsize()})
+            self.current = None
 
     def _run(self, job: Job) -> None:
-        run = self.store.begin(job.prompt, job.settings, self.controls)
+        self.running = run = self.store.begin(job.prompt, job.settings, self.controls)
         self._tell({"type": "run", "run": run, "prompt": job.prompt, "controls": self.controls_now()})
         how = "failed"
         try:
             how = self._follow(run, self.watcher.generate(job.prompt, job.settings, lambda: self.controls))
         finally:
-            self.store.end(run, how)
-            self._tell({"type": "end", "run": run, "how": how, "waiting": self.waiting.qsize()})
+            try:
+                self.store.end(run, how)
+            finally:
+                self.running = None
+                self._tell({"type": "end", "run": run, "how": how, "waiting": self.waiting.qsize()})
 
     def _follow(self, run: int, steps: Iterable[Step]) -> str:
         """Keep and tell each token as it comes; return how the run ended."""
@@ -156,9 +168,9 @@ class Monitor:
             said += step.generated
             began = began or (time.perf_counter() if step.generated else None)
             passed = time.perf_counter() - began if began else 0.0
-            token = vars(step) | {"rates": rates, "steered": bool(controls)}
             speed = (said - 1) / passed if said > 1 and passed else None
-            self._tell({"type": "token", "run": run, "speed": speed} | token)
+            token = {"type": "token", "run": run, "speed": speed, "rates": rates}
+            self._tell(token | vars(step))
             for alert in alerts:
                 where = {"run": run, "position": step.position, "text": step.text, "at": time.time()}
                 self._tell({"type": "alert"} | where | vars(alert))

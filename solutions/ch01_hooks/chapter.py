@@ -15,7 +15,7 @@ In this chapter you write the tools that the later chapters use, seven lines at 
 4. **Take attention apart** by hand: what each head looks at and what it writes.
 5. **Find a direction** for something the network knows, remove it, and see on pictures it has never seen what is lost.
 
-You need PyTorch and an idea of what convolutions and attention do. The chapter takes about an hour and three quarters. All of
+You need PyTorch and an idea of what convolutions and attention do. The chapter takes about two hours. All of
 it runs on a ResNet and on a language model by the same functions, and at the end on a module of your own."""
 
 # %% tags=["given"]
@@ -31,9 +31,8 @@ from mechinterp_course import attention, directions, hooks
 from mechinterp_course.checking import expect, expect_close, expect_equal, expect_raises
 from mechinterp_course.checking import hook_probes as probes
 
-NEAR = {"rtol": 1e-4, "atol": 1e-4}  # activations, up to rounding
-MAPS, LOGITS = {"dims": "batch channel row column", **NEAR}, {"dims": "batch class", **NEAR}
-ROWS, PATTERN = {"dims": "row feature", **NEAR}, {"dims": "batch head query key", **NEAR}
+MAPS, LOGITS = {"dims": "batch channel row column"}, {"dims": "batch class"}
+ROWS, PATTERN = {"dims": "row feature"}, {"dims": "batch head query key"}
 ALL_RAN = ["first", "twice", "twice", "last"]  # of the small network in `probes`
 
 
@@ -157,6 +156,7 @@ def check_agrees_with_the_reference(student, draw):
     pattern = hooks.read_activation(model, "blocks.0.attn.hook_pattern", tokens)
     found = student.read_activation(model, "blocks.0.attn.hook_pattern", tokens)
     expect_close(found, pattern, **PATTERN)
+    expect_untouched(student, student.read_activation, model, "blocks.0.attn.hook_pattern", tokens)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -285,8 +285,9 @@ def check_nests_and_refuses_wrong_paths(student, draw):
 # %% [markdown] exercise="cache_activations" minutes=8 difficulty=2 needs=["attached"] reference="hooks.cache_activations" withhold=["cache_activations", "cache"]
 r"""## Many at once
 
-From here on hooks are safe. A run of a large model is dear, so read all you want in one. Run `model(inputs)` **once**, and return a dictionary with what each of the modules in `names` returned, by its path; each
-as `read_activation` would have it. A module that did not run is not in it. (`attached` cleans up.)"""
+From here on hooks are safe. A run of a large model is dear, so read all you want in one. Run `model(inputs)` **once**, and
+return a dictionary with what each of the modules in `names` returned, by its path; each as `read_activation` would have it. A
+module that did not run is not in it. (`attached` cleans up.)"""
 
 # %% [markdown] tags=["hint"]
 r"""Each hook must know its name. A `lambda` written in a loop looks `name` up when it is *called*, after the loop, and finds
@@ -318,7 +319,7 @@ def expect_same_cache(found, expected):
     expect_equal(sorted(found), sorted(expected), what="names")
     for name, activation in expected.items():
         dims = ("batch", "channel", "row", "column")[: activation.dim()]
-        expect_close(found[name], activation, " ".join(dims), **NEAR)
+        expect_close(found[name], activation, " ".join(dims))
 
 
 # %% tags=["check"] points=2
@@ -328,6 +329,7 @@ def check_agrees_with_the_reference(student, draw):
     names = [draw.choice(["fc", "avgpool"]), "bn1", draw.choice(["layer2.0.bn1", "layer3.1.bn2"]), "conv1"]
     expected = hooks.cache_activations(model, names, pixels)
     expect_same_cache(student.cache_activations(model, names, pixels), expected)
+    expect_untouched(student, student.cache_activations, model, ["conv1"], pixels)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -410,6 +412,7 @@ def check_agrees_with_the_reference(student, draw):
     for name in ("layer1.0.bn1", draw.choice(["bn1", "layer1.0.relu", "layer2.0.downsample.0"])):
         expected = hooks.run_until(model, name, pixels)
         expect_close(student.run_until(model, name, pixels), expected, **MAPS)
+    expect_untouched(student, student.run_until, model, "bn1", pixels)
 
 
 # %% tags=["check", "hidden"] points=2
@@ -484,7 +487,8 @@ def check_agrees_with_the_reference(student, draw):
     expect_close(after, model(pixels), **LOGITS)
     model, tokens = draw.language_model("course-positional"), draw.tokens(3, 6, 100)
     case = model, "blocks.0.attn.hook_pattern", tokens, probes.turned
-    expect_close(student.run_edited(*case), hooks.run_edited(*case), "batch pos d_vocab", **NEAR)
+    expect_close(student.run_edited(*case), hooks.run_edited(*case), "batch pos d_vocab")
+    expect_untouched(student, student.run_edited, *case)
 
 
 # %% tags=["check", "hidden"] points=3
@@ -675,7 +679,7 @@ def check_agrees_with_the_reference(student, draw):
 
 # %% tags=["check", "hidden"] points=2
 def check_knows_simple_patterns(student, draw):
-    """equal scores are shared among the keys seen, one match outweighs each other key by exp(√d_head), huge scores stay finite"""
+    """equal scores are shared among the keys seen, one match outweighs each other key by exp(√d_head), scores of any size leave a distribution"""
     pos, d_head = draw.integer(4, 7), draw.choice([4, 9, 16])
     even = torch.ones(pos, pos).tril() / torch.arange(1.0, pos + 1)[:, None]
     flat = student.attention_pattern(torch.zeros(1, pos, 2, d_head), draw.normal(1, pos, 2, d_head))
@@ -689,6 +693,8 @@ def check_knows_simple_patterns(student, draw):
     certain = (k.squeeze() == 1).all(dim=1).float().expand(pos, pos).clone()
     certain[0] = torch.eye(pos)[0]
     expect_close(student.attention_pattern(1000 * q, k), certain[None, None], "batch head query key")
+    low = student.attention_pattern(-1e10 * q, torch.ones_like(q))  # below what stands in for minus infinity
+    expect_close(low, even[None, None], "batch head query key")
 
 
 # %% tags=["check", "hidden"] points=2
@@ -699,7 +705,7 @@ def check_equals_a_models_own(student, draw):
     activations = hooks.cache_activations(model, paths, tokens)
     q, k = (activations[path].unflatten(-1, (model.cfg.n_heads, -1)) for path in paths[:2])
     found = student.attention_pattern(q, k)
-    expect_close(found, activations[paths[2]], "batch head query key", rtol=1e-4)
+    expect_close(found, activations[paths[2]], "batch head query key")
 
 
 # %% tags=["demo"]
@@ -716,7 +722,8 @@ plots.plot_attention(pattern[0], [f"head 2.{head}" for head in range(n_heads)])
 
 # %% [markdown]
 r"""The sentence repeats itself, and some heads look from the last word at one that *followed* it before. Heads that do so whatever
-the words are called induction heads; `ch03_induction_heads` is about them. A pattern is where a head looks, not what it does: patterns suggest.
+the words are called induction heads; `ch03_induction_heads` is about them. A pattern is where a head looks, not what it does:
+patterns suggest.
 
 ## A direction
 
@@ -866,9 +873,10 @@ answer = outcomes[(kept > 0.5) + (kept >= 0.99)]
 
 # %% [markdown]
 r"""At `layer4` one direction of 512 goes, and most toys with a roof lose their names; the others keep theirs, and a direction drawn at
-random costs nothing. So at that place this direction carries what the rest of the model uses to tell these toys. One
-stage earlier the same recipe does nothing. Is there no roof in `layer3`? There is, or `layer4` could not have it. It is
-not *one* direction there, or not the one between the means. And try other parts before you believe in the recipe:"""
+random costs nothing (a weak rival: a random direction holds little of what varies there). So at that place this direction
+carries what the rest of the model uses to tell these toys. One stage earlier the same recipe does nothing.
+Is there no roof in `layer3`? There is, or `layer4` could not have it. It is not *one* direction there, or not the one between
+the means. And try other parts before you believe in the recipe:"""
 
 # %% tags=["demo"]
 by_kind = {kind: without(kind, "layer4") for kind in images.KINDS}
@@ -917,8 +925,9 @@ for name, margin in results.items():
     print(f"removed: {name:23} {correct:4.0%} of verbs right, logit difference {margin.mean():5.2f}")
 
 # %% [markdown]
-r"""The same shape: after the last block one direction of 192 takes most of the logit difference away, one at random takes
-nothing, and before the last block the recipe does little. What differs is worth as much. Most verbs are still right, so this direction is not all that the model knows of number.
+r"""The same shape: after the last block one direction of 192 takes most of the logit difference away, one at random takes nothing,
+and before the last block the recipe does little. What differs is worth as much. Most verbs are still right, so this direction
+is not all that the model knows of number.
 
 ## A module of your own
 
@@ -955,7 +964,7 @@ live in `module(...)`, that is in `__call__`, and `module.forward(...)` goes pas
 and an ablation that never happened looks exactly like an ablation without effect.
 
 So before you believe that something does not matter, see your intervention arrive: that the hook was called, how often, and
-that the activation *after* the edit is what you meant. `read_activation` raises for a module that did not run, and
+that the activation *after* the edit is what you meant. The library's `read_activation` raises for a module that did not run, and
 `cache_activations` leaves it out. `mechinterp_course.hooks` has grown-up forms of what you wrote: `hooks.cache` and `hooks.edit`
 refuse edits that return nothing or another shape, and know TransformerLens' names for activations.
 
@@ -968,7 +977,7 @@ refuse edits that return nothing or another shape, and know TransformerLens' nam
 | this part matters here | an edit that arrived, and what changed | the edit is off anything the model has seen: zeros are not nothing |
 | this part does not matter | *not much*: it was not missed in the company of the others | silencing others with it; a hook that never fired |
 | the head looks there | the pattern, equal to the model's own | it says nothing about what the head does |
-| this direction carries that | difference of means on one set, removed on another, beside a random direction | other directions of equal length; other parts; a linear reader that still finds it |
+| this direction carries that | difference of means on one set, removed on another, beside a random direction | other directions along which as much varies (another part's, a principal one); other parts; a linear reader that still finds it |
 
 You may not claim that the network "represents roofs by this direction". You removed it at one stage, for one part of twelve, which
 was chosen because it works; at an earlier stage nothing happened."""

@@ -98,6 +98,22 @@ def read_activation__model_set_to_training(model, name, inputs):
 
 
 @contextmanager
+def attached__registered_before_the_try(model, functions):
+    """The hooks are set before the `try`, so that a wrong path leaves those set before it.
+
+    One misspelt name, and the hooks of the others stay for good.
+    """
+    handles = []
+    for name, function in functions.items():
+        handles.append(model.get_submodule(name).register_forward_hook(function))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def attached__hooks_stay_when_the_body_raises(model, functions):
     """The hooks are removed after the `yield` without a `finally`, so that they stay when the block raises.
 
@@ -150,22 +166,6 @@ def attached__only_the_last_handle_kept(model, functions):
         yield
     finally:
         if handle is not None:
-            handle.remove()
-
-
-@contextmanager
-def attached__registered_before_the_try(model, functions):
-    """The hooks are set before the `try`, so that a wrong path leaves those set before it.
-
-    One misspelt name, and the hooks of the others stay for good.
-    """
-    handles = []
-    for name, function in functions.items():
-        handles.append(model.get_submodule(name).register_forward_hook(function))
-    try:
-        yield
-    finally:
-        for handle in handles:
             handle.remove()
 
 
@@ -620,6 +620,15 @@ def attention_pattern__zero_for_minus_infinity(q, k):
     """
     scores = _scores(q, k)
     return scores.masked_fill(_future(scores), 0.0).softmax(dim=-1)
+
+
+def attention_pattern__finite_mask(q, k):
+    """Forbidden scores are set to a large negative number instead of minus infinity.
+
+    When all that a query may see scores lower still, it attends to what comes after it.
+    """
+    scores = _scores(q, k)
+    return scores.masked_fill(_future(scores), -1e9).softmax(dim=-1)
 
 
 def attention_pattern__no_mask(q, k):

@@ -52,7 +52,7 @@ def attached__with_an_exit_stack(model, functions):
 
 @contextmanager
 def attached__modules_looked_up_first(model, functions):
-    modules = dict(model.named_modules())
+    modules = {name: model.get_submodule(name) for name in functions}
     handles = [module.register_forward_hook(function) for module, function in
                [(modules[name], function) for name, function in functions.items()]]  # fmt: skip
     try:
@@ -60,6 +60,20 @@ def attached__modules_looked_up_first(model, functions):
     finally:
         while handles:
             handles.pop().remove()
+
+
+@contextmanager
+def attached__counted(model, functions):
+    names = list(functions)
+    handles = [None] * len(names)
+    try:
+        for place in range(len(names)):
+            handles[place] = model.get_submodule(names[place]).register_forward_hook(functions[names[place]])
+        yield
+    finally:
+        for place in range(len(names)):
+            if handles[place] is not None:
+                handles[place].remove()
 
 
 class attached__as_a_class:

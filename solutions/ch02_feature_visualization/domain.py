@@ -7,8 +7,11 @@ anything at all. `<exercise>(draw)` returns the positional arguments of one call
 
 import torch
 
-from mechinterp_course.checking import expect
+from mechinterp_course.checking import expect, expect_close, expect_equal
 from mechinterp_course.checking import picture_probes as probes
+from mechinterp_course.picture_quality import rough_share
+
+PIXELS = {"dims": "batch colour row column"}
 
 
 def channel_activation(draw):
@@ -62,6 +65,39 @@ def shake__trial(student, draw):
     expect(bool((moves != moves[:1]).any()), "A picture is moved alike in every call.")
     again = student.run(probes.shaken_often, student.shake, images, most, seed, 9, 1)
     expect(all(map(torch.equal, calls, again)), "An equal generator gave other moves.")
+
+
+def render__trial(student, draw):
+    """Nearer to a picture that is asked for, seen mirrored, by more steps and in other numbers than the checks'."""
+    size, count, steps = 16, draw.integer(1, 4), draw.integer(60, 90)
+    target = draw.images(2).mean(dim=0, keepdim=True)[..., ::4, ::4]
+    basis, seed = 0.3 * torch.eye(3) + 0.1 * draw.normal(3, 3).triu(1), draw.seed()
+    case = probes.match_mirrored, student.render, target, basis, count
+    pictures, calls, first = student.run(*case, steps, seed)
+    probes.expect_pictures(pictures, count, size)
+    expect(calls == steps, f"In {steps} steps, the transform was called {calls} times.")
+    far, near = ((each - target.flip(-1)).abs().mean(dim=(1, 2, 3)) for each in (first, pictures))
+    expect(bool((near < 0.5 * far).all()), "A picture came no nearer to what was asked.")
+    again, *_ = student.run(*case, 2, seed)
+    expect_close(again, student.run(*case, 2, seed)[0], **PIXELS)
+    start, *_ = student.run(*case, 0, seed)
+    other, *_ = student.run(*case, 0, seed + 1)
+    gray = 0 < (start - 0.5).square().mean().sqrt().item() < 0.1
+    expect(gray, "With no step the pictures should be nearly gray.")
+    expect(sum(map(rough_share, start)) / count < 0.4, "With no step short waves have too much of the power.")
+    lopsided = torch.tensor([[1.0, 0, 0], [2.0, 0, 0], [0.5, 0, 0]])
+    planes = student.run(probes.match_mirrored, student.render, target, lopsided, count, 0, seed)[0].logit()
+    told = torch.stack([2 * planes[:, 0], planes[:, 0] / 2], dim=1)
+    expect_close(planes[:, 1:] / planes.std(), told / planes.std(), **PIXELS, atol=3e-4)
+    kept = student.run(probes.arguments_after, _two_steps, student.render, basis)
+    expect(torch.equal(kept[0], basis), "The call changes the basis in place.")
+    touched = student.run(probes.weights_touched, student.render, basis)
+    expect_equal(list(touched), [0, False], what="weights with a gradient, and a picture with a graph")
+    expect((start - other).abs().max().item() > 1e-5, "Two seeds start alike.")
+
+
+def _two_steps(render, basis):
+    render(lambda images: images.mean(dim=(1, 2, 3)), basis, lambda images: images, 1, 8, 2, 0)
 
 
 def _pictures(draw, count):

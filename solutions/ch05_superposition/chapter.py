@@ -13,7 +13,7 @@ This chapter builds the smallest networks that do this, the ReLU output models o
 3. **Phases**: when is a feature left out, when does it get a dimension, when does it share one? With formulas.
 4. **Neurons**: when an axis of the hidden layer means something, and how six neurons compute any number of absolute values.
 
-You need PyTorch, and no other chapter. It takes about two hours. Everything trains on one core, in seconds."""
+You need PyTorch, and no other chapter. It takes about two and a half hours. Everything trains on one core, in seconds."""
 
 # %% tags=["given"]
 import math
@@ -213,8 +213,8 @@ def check_known_cases_and_laws(student, draw):
 # %% [markdown] exercise="sparse_features" minutes=15 difficulty=3 reference="superposition.sparse_features" withhold=["sparse_features", "features_from"]
 r"""## Data with rare features
 
-Return `batch` examples, [batch, instance, feature]. A feature is **present** with its `probability` [instance, feature]; then its value
-is uniform in [0, 1], and else it is 0. Every example, instance and feature is drawn anew.
+Return `batch` examples, [batch, instance, feature]. A feature is **present** with its `probability` [instance, feature]; then
+its value is uniform in [0, 1], and else it is 0. Every example, instance and feature is drawn anew.
 
 `pairs` says how features 0 and 1, 2 and 3, … go together (their number is even unless `pairs` is "independent"):
 
@@ -294,7 +294,7 @@ r"""## Train them
 Return `(W, b)` after `steps` steps of training: [instance, feature, hidden] and [instance, feature], without gradients attached.
 `probability` and `importance` are [instance, feature]; features are independent. Choose the optimizer, its rate and the size of
 a batch (up to 512) yourself. What counts is the loss of each instance on features that your training has not seen, compared
-with what good solutions reach. The checks train six or seven instances of five features in two dimensions for 300 steps.
+with what good solutions reach. The checks train six or seven instances of five features in two dimensions for 300 or 350 steps.
 
 Training is chance: of five seeds, one may end in a worse figure. So the checks ask for *half* of the instances or more, never for
 all. But the same `seed` must give the same models, and another seed others."""
@@ -350,7 +350,7 @@ def check_every_instance_gets_its_own_task(student, draw):
         probability[instance], importance[instance] = 0.95, 0.03
         importance[instance, two] = 1.0
     probability, importance = probability.to(draw.device), importance.to(draw.device)
-    found = student.train_toy(probability, importance, 2, draw.seed(), 300)
+    found = student.train_toy(probability, importance, 2, draw.seed(), 350)
     losses = toy_models.loss_of(found, probability, importance, 2)
     dedicated = (importance[:3].sum(1) - 2) * (0.95 / 3 - 0.95**2 / 4)
     good = (losses[:3] <= 2.5 * dedicated).sum().item()
@@ -367,7 +367,7 @@ def check_depends_on_the_seed_and_the_steps(student, draw):
     first, again, other = (student.train_toy(*case, each, 3) for each in (seed, seed, seed + 1))
     toy_models.expect_trained(first, 3, 4, 2)
     for one, two, dims in zip(again, first, ("instance feature hidden", "instance feature"), strict=True):
-        expect_close(one, two, dims=dims, atol=1e-3)
+        expect_close(one, two, dims=dims)
     moved = (other[0] - first[0]).abs().max() > 0.01
     expect(bool(moved), "Another seed gives the same weights.")
     probability, importance = (torch.full((6, 5), each, device=draw.device) for each in (0.08, 1.0))
@@ -543,8 +543,8 @@ r"""## Who shares with whom
 For one model W [feature, hidden], return a list of `(features, dimensions)`: the figures that its features form.
 
 - A feature counts if its norm is at least `least`.
-- Two of them are neighbours if the absolute value of the *cosine* between them is above `threshold`. Features belong to one figure if a
-  chain of neighbours leads from one to the other.
+- Two of them are neighbours if the absolute value of the *cosine* between them is above `threshold`. Features belong to one
+  figure if a chain of neighbours leads from one to the other.
 - `features` is the sorted list of a figure's features; the figures are ordered by their first feature.
 - `dimensions` says how many dimensions the figure spans: how many singular values of its rows of W are above `threshold` times the
   largest of them.
@@ -662,8 +662,8 @@ The smallest case can be solved by hand: two features, one dimension. Feature 0 
 # %% [markdown] exercise="phase_losses" minutes=15 difficulty=3 reference="superposition_phases.phase_losses" withhold=["phase_losses", "expected_loss", "losses_by_counting"]
 r"""## Three ways to live in one dimension
 
-Return the **expected loss** of three models, [phase, case], for every case (a `probability` of both features, and an `importance` of the
-second; that of the first is 1). The features are independent, uniform in [0, 1] where present.
+Return the **expected loss** of three models, [phase, case], for every case (a `probability` of both features, and an
+`importance` of the second; that of the first is 1). The features are independent, uniform in [0, 1] where present.
 
 0. *The first alone*: W = (1, 0), no bias for the first; the second feature is answered by the best constant, its bias.
 1. *The second alone*: W = (0, 1), the same the other way round.
@@ -727,8 +727,8 @@ def check_limits_and_symmetry(student, draw):
 
 
 # %% [markdown]
-r"""The least of the three says what should happen. Now 768 models: sixteen importances, sixteen probabilities, three seeds, in one
-batch."""
+r"""The least of the three says what should happen. Now 768 models in one batch: sixteen importances, sixteen probabilities, three
+seeds, of which the one with the least loss is shown."""
 
 # %% tags=["demo"]
 grid = {
@@ -741,15 +741,17 @@ for one, other in (("trained", "formula"), ("searched", "formula"), ("trained", 
 plot_phase_diagram(diagram)
 
 # %% [markdown]
-r"""On the left what came out, on the right what the formulas say; the black line is where two formulas tie. The borders are
-sharp: there is hardly a model that keeps a feature by half. When features are common, the dimension goes to whichever feature matters more. When they are
-rare, both are kept, even if one is ten times as important.
+r"""On the left what came out, on the right what the formulas say; the black line is where two formulas tie. The borders are sharp:
+there is hardly a model that keeps a feature by half. When features are common, the dimension goes to whichever feature matters
+more. When they are rare, both are kept, even if one is ten times as important. Where both matter alike, the formulas say that
+the pair wins if p²/3 < p/3 − p²/4, which is below p = 4/7: "rare" is not very rare. (So the forty features above could lie in
+pairs when every second example had them.)
 
-At a few cells along the border the trained models superpose where the formulas would not. Who is right? A third witness is a search on the
-exact loss, an integral, from several starts. It sides with the trained models, but for a cell where features are always there and
-matter almost alike, and solutions differ by next to nothing. The formulas fix biases and norms; models that
-superpose can choose better ones. (*Closed form* is not *true optimum*: the formula is exact about a solution that is not the best of
-its kind.)
+At a few cells along the border the trained models superpose where the formulas would not. Who is right? A third witness is a
+search on the exact loss, an integral, from several starts. It sides with the trained models, but for a cell where features are
+always there and matter almost alike, and solutions differ by next to nothing. The formulas fix biases and norms; models that
+superpose can choose better ones. (*Closed form* is not *true optimum*: the formula is exact about a solution that is not the
+best of its kind.)
 
 ## Neurons
 
@@ -763,9 +765,10 @@ if each feature has one neuron. But what is a large value? Rotations tell: in th
 # %% [markdown] exercise="basis_p_value" minutes=12 difficulty=3 reference="superposition_neurons.basis_p_value" withhold=["basis_p_value", "concentration"]
 r"""## Do neurons mean anything?
 
-Let the concentration of W [feature, hidden] be $\sum_{ik} W_{ik}^4 \,/\, \sum_i |W_i|^4$. Return a **p value** (a float): of W itself and all its
-rotations W @ R, R in `rotations` [draw, hidden, hidden], the share whose concentration is at least W's. W counts as one of them,
-above and below the line, so that p is never 0. "At least" includes what is smaller by no more than one part in 100,000.
+Let the concentration of W [feature, hidden] be $\sum_{ik} W_{ik}^4 \,/\, \sum_i |W_i|^4$. Return a **p value** (a float):
+of W itself and all its rotations W @ R, R in `rotations` [draw, hidden, hidden], the share whose concentration is at least W's.
+W counts as one of them, above and below the line, so that p is never 0. "At least" includes what is smaller by no more than one
+part in 100,000.
 
 Raise `ValueError` where the question has no answer: with a single neuron, and when W is all 0."""
 
@@ -840,13 +843,15 @@ def check_refuses_what_has_no_answer(student, draw):
 # %% tags=["demo"]
 turns = superposition_neurons.random_rotations(6, 199, seed=0)
 chance = torch.full((6, 6), 0.3)
-layers = {}
+weights, p_values = {}, {}
 for name, hidden_relu in (("ReLU in the hidden layer", True), ("linear hidden layer", False)):
     six = superposition.train_models(chance, torch.ones(6, 6), 6, seed=0, steps=1000, hidden_relu=hidden_relu)
-    layers[name] = six.W[0]
-    p_values = [basis_p_value(W, turns) for W in six.W]
-    print(f"{name:25} p values of six seeds: {', '.join(f'{p:.3f}' for p in sorted(p_values))}")
-plot_weights(layers)
+    weights[name], p_values[name] = six.W, [basis_p_value(W, turns) for W in six.W]
+    print(f"{name:25} p values of seeds 0 to 5: {', '.join(f'{p:.3f}' for p in p_values[name])}")
+with_relu = p_values["ReLU in the hidden layer"]
+least, most = (with_relu.index(pick(with_relu)) for pick in (min, max))
+layers = {f"ReLU, seed {seed}": weights["ReLU in the hidden layer"][seed] for seed in (least, most)}
+plot_weights(layers | {"linear, seed 0": weights["linear hidden layer"][0]})
 
 # %% [markdown]
 r"""Six features, six neurons, so nothing need be superposed. With a ReLU in the hidden layer most seeds put features on neurons, at the
@@ -854,17 +859,19 @@ least p that 199 rotations allow. Without one, features are as orthogonal, the l
 p values are spread over the whole range, as chance spreads them. For such a layer the answer to "what does neuron 3 mean?" is
 that the question should not be asked. A residual stream is a layer of that kind, more or less.
 
-And look at the seed with a ReLU whose p is large. Privileged means that axes *can* matter. It doesn't promise one feature
+And look at the panel in the middle, the seed with a ReLU whose p is large: several of its features are spread over many
+neurons. Privileged means that axes *can* matter. It doesn't promise one feature
 for each neuron; with more features than neurons, it can't be kept.
 
 ## Computing in superposition
 
-Storing is not all. Can neurons *compute* more things than there are neurons? Take absolute values: |x| = ReLU(x) + ReLU(−x), two
-neurons for every feature. Six neurons serve three features. How many could six neurons serve, if only one feature is present at a time?"""
+Storing is not all. Can neurons *compute* more things than there are neurons? Take absolute values: |x| = ReLU(x) + ReLU(−x),
+two neurons for every feature. Six neurons serve three features. How many could six neurons serve, if only one feature is
+present at a time?"""
 
 # %% [markdown] tags=["predict"] name="absolute_values_in_six_neurons" choices=["3", "6", "15", "any number"]
-r"""The network is ReLU(ReLU(x W_in) W_out), without biases, and must be exact whenever a single feature is present. For up to how many features
-does it work with six neurons?"""
+r"""The network is ReLU(ReLU(x W_in) W_out), without biases, and must be exact whenever a single feature is present. For up to how
+many features does it work with six neurons?"""
 
 # %% tags=["demo"]
 exact = []
@@ -958,7 +965,7 @@ This network was built, not found. That trained networks do such sums in superpo
 | claim | what you have | what would overturn it |
 |---|---|---|
 | more features than dimensions, in these models | all five come back, W seen | loss on new data no better than with two |
-| rare features are superposed, common ones are not | phases: formulas, a search, trained models | a cell where the search disagrees |
+| the rarer features are, the more of them share; two alike do so below p = 4/7 | phases: formulas, a search, trained models | a cell where the search disagrees |
 | regular figures | groups and dimensionalities, over seeds | one seed; features of unequal importance or linked ones |
 | axes mean something, or not | a p value from rotations | nothing can be said with one neuron; p says nothing about *what* they mean |
 | neurons can compute in superposition | weights built by hand | only one feature at a time was exact |

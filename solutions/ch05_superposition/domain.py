@@ -33,13 +33,14 @@ def sparse_features(draw):
 
 
 def train_toy__trial(student, draw):
+    """Many instances, of which a third must do: which of them end in a worse figure is chance."""
     chance = draw.choice([0.04, 0.06, 0.1, 0.12])
-    probability, importance = (torch.full((6, 5), value) for value in (chance, draw.choice([0.5, 1.0])))
+    probability, importance = (torch.full((24, 5), value) for value in (chance, draw.choice([0.5, 1.0])))
     seed = draw.seed()
     found = student.train_toy(probability, importance, 2, seed, draw.integer(250, 350))
     losses = toy_models.loss_of(found, probability, importance, 2)
     good = (losses <= 1.25 * toy_models.pentagon_loss(probability, importance)).sum().item()
-    expect(good >= 3, f"Only {good} of 6 instances lose no more than 1.25 times what a pentagon does.")
+    expect(good >= 8, f"Only {good} of 24 instances lose no more than 1.25 times what a pentagon does.")
     one, two, other = (student.train_toy(probability, importance, 2, s, 3) for s in (seed, seed, seed + 1))
     expect(torch.allclose(one[0], two[0], atol=1e-3), "The same seed gives other weights.")
     expect(not torch.allclose(one[0], other[0], atol=0.01), "Another seed gives the same weights.")

@@ -72,8 +72,9 @@ def recover_features__trial(student, draw):
 def loss_recovered(draw):
     model = draw.language_model(draw.choice(["course-attn-2l", "course-gpt2"]))
     hook = f"blocks.{draw.integer(0, model.cfg.n_layers - 1)}.hook_resid_{draw.choice(['pre', 'post'])}"
-    tokens = draw.tokens(draw.integer(1, 3), draw.integer(4, 9), model.cfg.d_vocab).repeat(1, 2)
-    return model, tokens, hook, half_of_it
+    said = draw.tokens(draw.integer(2, 5), draw.integer(8, 14), model.cfg.d_vocab).repeat(1, 2)
+    start = torch.full((len(said), 1), model.tokenizer.bos_token_id)
+    return model, torch.cat([start, said], dim=1), hook, half_of_it
 
 
 def half_of_it(activation):

@@ -1,10 +1,12 @@
 """Arguments over all that each statement allows: other sizes, dtypes, thresholds and models than the checks draw.
 
 `mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
-anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+anything at all. `<exercise>(draw)` returns the positional arguments of one call. Where many answers are right,
+`<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
-from mechinterp_course.worlds.planted import plant
+from mechinterp_course.checking import expect, expect_equal
+from mechinterp_course.worlds import planted
 
 
 def run_circuit(draw):
@@ -35,11 +37,18 @@ def break_circuit(draw):
     return model, *_prompts(draw, model), order[: draw.integer(0, 2)], kind
 
 
-def find_circuit(draw):
-    """Mostly models of two layers: one of four takes three times as long."""
-    family = draw.choice(["deep", "backup"]) if draw.integer(1, 10) == 1 else "pair"
-    puzzle, _ = plant(draw.seed(), family)
-    return puzzle.weights, puzzle.bos, puzzle.offset
+def find_circuit__trial(student, draw):
+    """One more model of any family: the planted heads, and experiments that a repetition bears out."""
+    puzzle, truth = planted.plant(
+        draw.seed() << 31 | draw.seed(), draw.choice(["pair", "pair", "pair", "backup", "deep"])
+    )
+    circuit, evidence = student.find_circuit(puzzle.weights, puzzle.bos, puzzle.offset)
+    circuit = {role: head and tuple(head) for role, head in circuit.items()}
+    expect_equal(circuit, vars(truth.circuit), what="roles")
+    evidence = [([tuple(head) for head in heads], left) for heads, left in evidence]
+    expect(len(evidence) <= 40, "More than 40 experiments.")
+    missing = planted.missing_evidence(puzzle, circuit, evidence)
+    expect(missing is None, missing or "")
 
 
 def _a_model(draw):

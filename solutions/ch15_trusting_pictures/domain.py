@@ -8,11 +8,9 @@ from mechinterp_course.checking import channel_trials, expect
 
 
 def find_polysemantic_channel__trial(student, draw):
-    name, layer = (
-        draw.choice(["course-resnet18", "course-resnet18-robust"]),
-        draw.choice(["layer3", "layer4"]),
-    )
-    channel_trials.expect_two_parts(student, draw, draw.vision_model(name), layer)
+    name = draw.choice(["course-resnet18", "course-resnet18-robust"])
+    layer, kinds = draw.choice(["layer3", "layer4"]), draw.choice(channel_trials.APART)
+    channel_trials.expect_two_parts(student, draw, draw.vision_model(name), layer, kinds)
 
 
 def fooling_channel__trial(student, draw):

@@ -316,7 +316,7 @@ def find_polysemantic_channel__the_sum_counts(model, layer, kinds):
 
     The second part often does not matter.
     """
-    fall = -removal_effects(model, layer, kinds, 8, 1).nan_to_num(0.0)
+    fall = -removal_effects(model, layer, kinds, 16, 1).nan_to_num(0.0)
     one, other, *rest = fall.amax(1).argsort(descending=True).tolist()
     channel = (fall[one] + 0.1 * fall[other]).argmax().item()
     return channel, kinds[one], kinds[other], kinds[rest[-1]]
@@ -327,7 +327,7 @@ def find_polysemantic_channel__any_change(model, layer, kinds):
 
     A channel that a part holds down is named.
     """
-    effects = removal_effects(model, layer, kinds, 8, 1).nan_to_num(0.0)
+    effects = removal_effects(model, layer, kinds, 16, 1).nan_to_num(0.0)
     return _best(effects.clamp(min=0), kinds)
 
 
@@ -336,7 +336,7 @@ def find_polysemantic_channel__control_taken_for_part(model, layer, kinds):
 
     The channel does not fall when it goes.
     """
-    channel, one, other, control = find_polysemantic_channel(model, layer, kinds, 8, 1)
+    channel, one, other, control = find_polysemantic_channel(model, layer, kinds, 16, 1)
     return channel, one, control, other
 
 
@@ -345,7 +345,7 @@ def find_polysemantic_channel__first_channel_of_all(model, layer, kinds):
 
     The number is often larger than the layer has channels.
     """
-    channel, one, other, control = find_polysemantic_channel(model, layer, kinds, 8, 1)
+    channel, one, other, control = find_polysemantic_channel(model, layer, kinds, 16, 1)
     width = model.get_submodule(layer)[-1].conv2.out_channels
     return channel + 3 * width, one, other, control
 
@@ -355,7 +355,7 @@ def find_polysemantic_channel__remembered_from_the_demo(model, layer, kinds):
 
     Channels of the networks that are graded have other numbers.
     """
-    return {"layer3": 208, "layer4": 418}.get(layer, 0), *kinds[:3]
+    return {"layer3": 208, "layer4": 359}.get(layer, 0), *kinds[:3]
 
 
 # part_direction -------------------------------------------------------------------------------------------

@@ -140,13 +140,13 @@ def edit_effect__channel_by_channel(before, after, usual):
 
 def find_polysemantic_channel__by_replacing(model, layer, kinds):
     """Parts are replaced by the next kind that the toy does not have, instead of removed, to find it."""
-    usual = responses(model, layer, pixels_of(objects(32, 12))).std(dim=0).clamp(min=1e-6)
+    usual = responses(model, layer, pixels_of(objects(96, 12))).std(dim=0).clamp(min=1e-6)
     fall = []
     for kind in kinds:
-        whole = objects(10, 300, having={kind}, lacking=set(kinds) - {kind})
+        whole = objects(16, 300, having={kind}, lacking=set(kinds) - {kind})
         swapped = [images.remove_part(sample, kind) for sample in whole]
         both = responses(model, layer, pixels_of(whole + swapped))
-        fall.append((both[:10] - both[10:]).mean(dim=0) / usual)
+        fall.append((both[:16] - both[16:]).mean(dim=0) / usual)
     fall = torch.stack(fall)
     margins = {
         trio: torch.minimum(fall[trio[0]], fall[trio[1]]) - fall[trio[2]].abs()
@@ -158,10 +158,10 @@ def find_polysemantic_channel__by_replacing(model, layer, kinds):
 
 def find_polysemantic_channel__parts_alone(model, layer, kinds):
     """Toys that have only one of the four kinds; the second highest of the falls counts, less the lowest two."""
-    usual = responses(model, layer, pixels_of(objects(32, 40)))
+    usual = responses(model, layer, pixels_of(objects(96, 40)))
     rows = []
     for kind in kinds:
-        whole = objects(8, 900, having={kind}, lacking=set(kinds) - {kind})
+        whole = objects(16, 900, having={kind}, lacking=set(kinds) - {kind})
         before = responses(model, layer, pixels_of(whole))
         after = responses(model, layer, pixels_of([images.remove_part(sample, kind) for sample in whole]))
         rows.append((before - after).mean(dim=0))
@@ -175,7 +175,7 @@ def find_polysemantic_channel__parts_alone(model, layer, kinds):
 
 
 def find_polysemantic_channel__as_the_library_does(model, layer, kinds):
-    return find_polysemantic_channel(model, layer, list(reversed(kinds)), count=8, seed=31)
+    return find_polysemantic_channel(model, layer, list(reversed(kinds)), count=16, seed=31)
 
 
 def part_direction__by_least_squares(change, other_change):

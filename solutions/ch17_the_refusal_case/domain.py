@@ -1,14 +1,17 @@
 """Arguments over all that each statement allows: other sizes, dtypes, places and models than the checks draw.
 
 `mechinterp certify` draws 1,000 of these to see whether a change to a solution that no check notices changes
-anything at all. `<exercise>(draw)` returns the positional arguments of one call.
+anything at all. `<exercise>(draw)` returns the positional arguments of one call. Where many answers are right,
+`<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
 import torch
 
+from mechinterp_course.checking.cure_trials import expect_cure
 from mechinterp_course.checking.exact_bootstrap import a_change
 from mechinterp_course.checking.feature_cases import dose_case, minimal_rows
 from mechinterp_course.checking.refusal_draws import two_groups
+from mechinterp_course.worlds.text import lexicon
 
 
 def smallest_dose(draw):
@@ -43,3 +46,11 @@ def refusal_curve(draw):
     tokens = draw.tokens(batch, 10, model.cfg.d_vocab)
     last = torch.tensor([draw.integer(1, 9) for _ in range(batch)])
     return model, hook, direction, amounts, tokens, last, (draw.integer(3, 1500), draw.integer(1501, 3000))
+
+
+def find_the_cure__trial(student, draw):
+    expect_cure(
+        student,
+        draw,
+        draw.choice([place for topic in lexicon.TOPICS for place in topic.places if place != "garden"]),
+    )

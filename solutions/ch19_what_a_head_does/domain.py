@@ -5,6 +5,7 @@ anything at all. `<exercise>(draw)` returns the positional arguments of one call
 `<exercise>__trial(student, draw)` says whether one is, on draws wider than the checks'.
 """
 
+from mechinterp_course import redundancy
 from mechinterp_course.checking.head_probes import clear_heads, expect_verdict, lines_to_recite
 from mechinterp_course.worlds.tokens import repeated_tokens as repeats
 
@@ -26,9 +27,13 @@ def rank_heads_by_effect(draw):
 
 
 def refute_redundancy__trial(student, draw):
-    """Lines to recite, and a head about whose fall of the lead there is no doubt."""
+    """Lines to recite, and a head: of those that lower the lead, one for which there is a company."""
     case = lines_to_recite(draw, draw.language_model("course-attn-2l"), draw.integer(16, 32))
-    head = draw.choice([row[2] for row in clear_heads(case)])
+    rows = sorted(clear_heads(case), key=lambda _: draw.seed())
+    asked = (
+        row[2] for row in rows if row[1] < 0.75 or redundancy.refute_redundancy(*case, *row[2]) is not None
+    )
+    head = next(asked)
     expect_verdict(student.refute_redundancy(*case, *head), head, case)
 
 

@@ -42,6 +42,7 @@ OF_THE_CHAPTER = {  # what a student's later answers call, right
 }
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 REPEATED = re.compile(r"(\((?:#, )*#\)|#)(?:, \1)+")
+CUT = re.compile(r"[-, ]*…")  # how much of a list fits on the line depends on its numbers' digits
 
 REUSE = Reuse()
 
@@ -123,7 +124,7 @@ def _block(claim, outcome, mistake, mistakes, said) -> str:
 def gist(text: str) -> str:
     """Return an explanation without the claims and numbers: the last digits may differ elsewhere."""
     said = "\n".join(line for line in text.split("\n") if not line.startswith("✗"))
-    return REPEATED.sub(r"\1", NUMBER.sub("#", said))
+    return CUT.sub("…", REPEATED.sub(r"\1", NUMBER.sub("#", said)))
 
 
 def recorded() -> dict[str, dict]:
