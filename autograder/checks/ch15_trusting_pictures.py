@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version ea46ae3d198c.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 30b193dc3347.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """
@@ -220,19 +220,19 @@ def forecast_score__obeys_its_laws(student, draw):
 
 def fooling_channel__is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
-    for _ in range(2):
+    for _ in range(4):
         natural, made, _ = channel_trials.two_sources(draw)
         channel_trials.expect_fooling(student.fooling_channel(natural, made), natural, made)
 
 
 def fooling_channel__stays_silent_on_others(student, draw):
-    """on natural pictures that it was not built from, the channel is silent in nine of ten"""
-    for _ in range(2):
+    """on natural pictures that it was not built from, the channel is silent in eight of ten"""
+    for _ in range(4):
         natural, made, others = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
         channel_trials.expect_channel(channel, natural)
         silent = (others @ channel[0] + channel[1] <= 0).float().mean().item()
-        expect(silent >= 0.9, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
+        expect(silent >= 0.8, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
 
 
 def fooling_channel__finds_a_line_by_hand(student, draw):

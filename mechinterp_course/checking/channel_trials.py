@@ -99,12 +99,16 @@ def reader(draw):
 
 
 def two_sources(draw):
-    """Responses to natural pictures, to made ones, and to other natural ones; some features are loud."""
+    """Responses to 50 natural pictures, to 26 made ones, and to 360 other natural ones.
+
+    Some features are loud, and some so quiet that regularization by ridge drowns them.
+    """
     features = draw.integer(90, 110)
-    loud = 1 + 5 * (draw.normal(features).abs() > 1.3)
+    loud, quiet = draw.normal(features).abs() > 1.3, draw.normal(features) < 0
+    size = torch.where(loud, 6.0, torch.where(quiet, 0.2, 1.0))
     offset, nuisance = 1.2 * draw.normal(features), draw.normal(features).abs()
-    natural = loud * draw.normal(110, features) + 3
-    made = loud * 0.7 * draw.normal(26, features) + 3 + offset + loud * nuisance * 0.3
+    natural = size * draw.normal(410, features) + 3
+    made = 0.7 * size * draw.normal(26, features) + 3 + size.clamp(max=1) * offset + 0.3 * size * nuisance
     return natural[:50], made, natural[50:]
 
 

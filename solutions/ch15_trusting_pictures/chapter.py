@@ -844,7 +844,7 @@ of being optimized. There are at least as many features as pictures in both toge
 
 - exactly 0 on every natural picture, `features @ weight + bias <= 0`;
 - at least 1 on every made one (rounding up to 1e-3 is forgiven in both);
-- 0 on at least nine of ten natural pictures that you have *not* been given, from the same source.
+- 0 on at least eight of ten natural pictures that you have *not* been given, from the same source.
 
 There are many such channels; all are right."""
 
@@ -872,7 +872,7 @@ def fooling_channel(
     damped = gram + 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.double)
     weight = centred.T @ torch.linalg.solve(damped, target - target.mean())
     top, low = (natural.double() @ weight).max(), (made.double() @ weight).min()
-    start = top + 0.6 * (low - top)
+    start = torch.lerp(top, low, 0.6)  # nearer to the made ones: others from the natural source vary too
     return (weight / (low - start)).to(natural.dtype), -(start / (low - start)).item()
     # END SOLUTION
 
@@ -880,20 +880,20 @@ def fooling_channel(
 # %% tags=["check"] points=2
 def check_is_silent_on_natural_pictures_and_answers_to_made_ones(student, draw):
     """on all pictures that it was built from, the channel is 0 if they are natural and at least 1 if they are made"""
-    for _ in range(2):
+    for _ in range(4):
         natural, made, _ = channel_trials.two_sources(draw)
         channel_trials.expect_fooling(student.fooling_channel(natural, made), natural, made)
 
 
 # %% tags=["check", "hidden"] points=2
 def check_stays_silent_on_others(student, draw):
-    """on natural pictures that it was not built from, the channel is silent in nine of ten"""
-    for _ in range(2):
+    """on natural pictures that it was not built from, the channel is silent in eight of ten"""
+    for _ in range(4):
         natural, made, others = channel_trials.two_sources(draw)
         channel = student.fooling_channel(natural, made)
         channel_trials.expect_channel(channel, natural)
         silent = (others @ channel[0] + channel[1] <= 0).float().mean().item()
-        expect(silent >= 0.9, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
+        expect(silent >= 0.8, f"On natural pictures from the same source it is silent in {silent:.0%} only.")
 
 
 # %% tags=["check", "hidden"] points=1

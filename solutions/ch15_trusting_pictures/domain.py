@@ -19,5 +19,4 @@ def fooling_channel__trial(student, draw):
     channel = student.fooling_channel(natural, made)
     channel_trials.expect_fooling(channel, natural, made)
     silent = (others @ channel[0] + channel[1] <= 0).float().mean().item()
-    short = f"It is silent in {silent:.0%} of the others only."
-    expect(silent >= 0.8, short)  # nine of ten, less what a sample of 60 leaves open (2.5 standard errors)
+    expect(silent >= 0.8, f"It is silent in {silent:.0%} of the others only.")
