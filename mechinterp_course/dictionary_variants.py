@@ -1,13 +1,14 @@
 """Variants of the sparse autoencoder: who may be active, what each part has to explain.
 
 JumpReLU (Rajamanoharan et al. 2024), the threshold that replaces BatchTopK once it has been trained (Bussmann
-et al. 2024), nested dictionaries (Bussmann et al. 2025), and absorption (Chanin et al. 2024) as two numbers.
+et al. 2024), nested dictionaries (Bussmann et al. 2025); and what one loses of a feature, or has in pieces:
+absorption (Chanin et al. 2024) and splitting (Bricken et al. 2023).
 """
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechinterp_course.sparse_activations import topk
@@ -92,3 +93,20 @@ def absorption_rate(
     taken = (present & fires[:, partner[of_children]]).any(dim=1) & ~speaks
     recall = speaks[there[:, parent]].double().mean().item()
     return recall, taken[present.any(dim=1)].double().mean().item()
+
+
+def split_features(
+    narrow_acts: Float[Tensor, "token narrow"], wide_acts: Float[Tensor, "token wide"], inside: float
+) -> tuple[Bool[Tensor, "narrow wide"], Float[Tensor, " narrow"]]:
+    """Return (pieces, covered): what a wide dictionary has in the place of each narrow one's feature.
+
+    A wide feature is a piece of a narrow one if at least the share `inside` of its tokens are tokens of the
+    narrow one; one that never fires is nobody's. `covered` is the share of a narrow feature's tokens on which
+    one of its pieces fires, 0 where it never fires (after Bricken et al. 2023, on feature splitting).
+    """
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    fires = wide.sum(dim=0)
+    pieces = (narrow.T @ wide >= inside * fires) & (fires > 0)
+    told = (wide @ pieces.double().T > 0) & (narrow > 0)
+    covered = told.sum(dim=0) / narrow.sum(dim=0).clamp(min=1)
+    return pieces, covered.to(narrow_acts.dtype)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mechinterp_course import known_families, revival, sae, transcoders
+from mechinterp_course.dictionary_variants import split_features
 from mechinterp_course.feature_matching import match_features, recovery
 from mechinterp_course.figures.directions import held_out_rows
 from mechinterp_course.known_features import draw_known_features
@@ -81,6 +82,36 @@ def test_nesting_lessens_absorption_at_the_price_of_reconstruction():
     plain, nested = found
     assert plain.absorbed > 0.5 and nested.absorbed < plain.absorbed / 3
     assert nested.unexplained > plain.unexplained and abs(nested.l0 - plain.l0) < 0.25
+
+
+def test_parents_are_told_best_by_a_narrow_dictionary_and_children_by_a_wide_one():
+    found = known_families.across_widths((12, 24, 48, 96), seeds=(0, 1))
+    parents, children = (
+        {w: getattr(each, kind) for w, each in found.items()} for kind in ("parents", "children")
+    )
+    assert parents[24] > parents[12] + 0.02 and parents[24] > parents[48] + 0.15
+    assert parents[48] > parents[96] + 0.08
+    assert children[24] < 0.5 and 0.75 < children[48] < children[96]
+    assert found[48].unexplained < 0.4 * found[24].unexplained
+    assert found[96].alive < 0.6 * 96
+
+
+def test_what_comes_apart_is_a_family_or_strangers_and_cosines_tell_most_of_them():
+    world = known_families.family_world(1)
+    narrow, wide = (known_families.of_width(world, width, seed=1) for width in (24, 48))
+    found = known_families.splits(world, narrow, wide)
+    family, strangers = ([s.cosine for s in found if s.is_family is kind] for kind in (True, False))
+    assert (len(family), len(strangers)) == (3, 5)
+    assert sorted(family)[1] > 0.45 and max(strangers) < 0.35 and min(family) < max(strangers)
+    odd = min((s for s in found if s.is_family), key=lambda s: s.cosine)
+    assert min(f1 for _, f1 in odd.pieces) < 0.1
+    acts = wide.encode(world.activations)
+    shuffled = acts[torch.randperm(len(acts), generator=torch.Generator().manual_seed(0))]
+    own, by_chance = (
+        split_features(narrow.encode(world.activations), each, known_families.INSIDE)[0].sum().item()
+        for each in (acts, shuffled)
+    )
+    assert own > 25 and by_chance < 3
 
 
 def test_a_transcoder_beats_an_affine_map_and_a_frozen_decoder_does_not():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mechinterp_course import dictionary_variants, revival, sae, transcoders
+from mechinterp_course import dictionary_variants, known_families, revival, sae, transcoders
 from mechinterp_course.sae_lens_training import Run, new_training_sae, train_with_sae_lens
 from mechinterp_course.sae_training import resample_dead
 
@@ -112,3 +112,17 @@ def test_training_by_sae_lens_leaves_the_global_random_state_alone():
     state = torch.random.get_rng_state()
     train_with_sae_lens(drawn(400, 6), "batchtopk", 12, Run(3, 64), k=2)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_children_are_pieces_of_their_parents_in_the_truth_itself():
+    truth = known_families.family_world(0).feature_acts
+    parents = [parent for parent, _ in known_families.FAMILIES]
+    children = [child for _, several in known_families.FAMILIES for child in several]
+    pieces, covered = dictionary_variants.split_features(truth[:, parents], truth[:, children], 1.0)
+    assert pieces.tolist() == [
+        [child in several for child in children] for _, several in known_families.FAMILIES
+    ]
+    torch.testing.assert_close(covered, torch.full((3,), 0.8), atol=0.02, rtol=0)
+    nobody = torch.zeros(len(truth), 2)
+    assert not dictionary_variants.split_features(truth, nobody, 0.5)[0].any()
+    assert dictionary_variants.split_features(nobody, truth, 0.5)[1].tolist() == [0, 0]

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version fa8222021d27.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 86b8d33bffa7.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """
@@ -138,6 +138,33 @@ def some_family(draw, tokens, features, d_sae):
 def of_digits(rows):
     """A row of activations for each word of digits."""
     return torch.tensor([[float(digit) for digit in row] for row in rows.split()])
+
+
+def some_pieces(draw, tokens, narrow, wide):
+    """(narrow_acts, wide_acts): most wide features lie within a narrow one, some with a spill; one is dead."""
+    whole = draw.normal(tokens, narrow) > 0.3
+    owner = torch.tensor([draw.integer(0, narrow - 1) for _ in range(wide)], device=draw.device)
+    within = whole[:, owner] & (draw.normal(tokens, wide) > 0.2)
+    spilt = draw.normal(tokens, wide) > 1.2 + draw.normal(wide).abs()
+    part = within | spilt
+    part[:, draw.integer(0, wide - 1)] = False
+    whole[:, draw.integer(0, narrow - 1)] = False
+    sizes = draw.normal(tokens, narrow).abs() + 0.05, draw.normal(tokens, wide).abs() + 0.05
+    return whole * sizes[0], part * sizes[1]
+
+
+def pairs(matrix):
+    """The places (row, column) at which a bool matrix is true."""
+    return [tuple(place) for place in matrix.nonzero().tolist()]
+
+
+def expect_pieces(result, pieces, covered):
+    """Pass if the result is (pieces, covered): these pairs, exactly, and how much they cover."""
+    expect_parts(result, 2)
+    right = isinstance(result[0], Tensor) and result[0].dtype == torch.bool
+    expect(right and result[0].shape == pieces.shape, "`pieces` is not a bool tensor [narrow, wide].")
+    expect_equal(pairs(result[0]), pairs(pieces), "pairs of a narrow feature and a piece")
+    expect_close(result[1], covered, "narrow")
 
 
 def some_dictionary(draw, tokens, d_in, d_sae):
@@ -367,6 +394,47 @@ def absorption_rate__tells_absorbed_from_missed(student, draw):
     result = student.absorption_rate(*case, 0, [2])
     expect_parts(result, 2)
     expect_close(result[1], 0.0)
+
+
+def split_features__agrees_with_the_reference(student, draw):
+    """both tensors agree with the reference, wherever the line is drawn"""
+    for share in (0.5, 0.7, 0.9):
+        inside = share + 0.00037  # no count of tokens lies on the line
+        case = some_pieces(draw, draw.integer(60, 90), draw.integer(5, 7), draw.integer(9, 12))
+        expect_pieces(
+            student.split_features(*case, inside), *dictionary_variants.split_features(*case, inside)
+        )
+    expect_untouched(student, student.split_features, *case, inside)
+
+
+def split_features__knows_eight_tokens(student, draw):
+    """by hand: pieces, one that spills over, one of two owners, a dead one, pieces that fire together"""
+    # columns: the narrow ones; and the wide ones: two pieces of the first, one that spills, a dead one
+    narrow_acts = of_digits("100 100 100 100 110 010 010 000").to(draw.device)
+    wide_acts = of_digits("1000 1100 0100 0010 0010 0010 0010 0000").to(draw.device)
+    within = [[True, True, False, False], [False, False, False, False], [False, False, False, False]]
+    half = [[True, True, True, False], [False, False, True, False], [False, False, False, False]]
+    three = [[True, True, False, False], [False, False, True, False], [False, False, False, False]]
+    told = {1.0: (within, [3 / 5, 0, 0]), 0.5: (half, [1, 1, 0]), 0.75: (three, [3 / 5, 1, 0])}
+    for factor in (1.0, 9.0):
+        for inside, (pieces, covered) in told.items():
+            result = student.split_features(factor * narrow_acts, wide_acts / factor, inside)
+            expected = torch.tensor(pieces), torch.tensor(covered, dtype=torch.float32)
+            expect_pieces(result, *(each.to(draw.device) for each in expected))
+
+
+def split_features__follows_its_laws(student, draw):
+    """held against itself each feature is its own piece; another order of tokens changes nothing"""
+    narrow_acts, wide_acts = some_pieces(draw, 50, draw.integer(4, 6), draw.integer(7, 9))
+    alive = (wide_acts > 0).any(dim=0)
+    result = student.split_features(wide_acts, wide_acts, 1.0)
+    pieces, _ = dictionary_variants.split_features(wide_acts, wide_acts, 1.0)
+    expect_pieces(result, pieces, alive.to(wide_acts.dtype))
+    order = draw.normal(50).argsort()
+    expect_pieces(
+        student.split_features(narrow_acts[order], wide_acts[order], 0.80037),
+        *dictionary_variants.split_features(narrow_acts, wide_acts, 0.80037),
+    )
 
 
 def matryoshka_loss__agrees_with_the_reference(student, draw):

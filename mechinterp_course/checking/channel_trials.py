@@ -39,22 +39,28 @@ def edited(draw):
     return before, before + change, draw.normal(others, width) * (1 + draw.normal(width) ** 2) + 2
 
 
-APART = (  # four kinds that look nothing alike; every network has a channel for two of them
+APART = (  # four kinds that look nothing alike; in every layer some channel falls by 1 for two of them
     ("window", "eye", "leaf", "sail"),
     ("wheel", "roof", "leaf", "leg"),
-    ("roof", "wing", "leg", "shell"),
     ("window", "leg", "shell", "sail"),
 )
-ONE_PART_IS_LOUDER = "ear", "sail", "tail", "wheel"  # in layer3 of course-resnet18; most triples have none
+ONE_PART_IS_LOUDER = (
+    "tail",
+    "sail",
+    "wheel",
+    "ear",
+)  # in layer3 of course-resnet18; the last two have no channel
 CONTROL_MATTERS = "petals", "shell", "wheel", "wing"  # in layer4 of the robust one: to the two largest falls
 USUAL, EDITED = 96, 24  # toys that give the unit; toys of a kind that are judged on
 LEEWAY = 0.1  # what a mean over so many may be off
 
 
 def expect_two_parts(student, draw, model, layer, kinds):
-    """Pass if the channel that the student names depends on two parts alone, and not on a third."""
-    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in kinds)]
-    found = student.find_polysemantic_channel(model, layer, kinds)
+    """Pass if the channel that the student names depends on two parts alone, and not on a third.
+
+    The student is given `kinds` in this order.
+    """
+    found = student.find_polysemantic_channel(model, layer, list(kinds))
     well_formed = isinstance(found, tuple | list) and len(found) == 4 and type(found[0]) is int
     well_formed = well_formed and all(isinstance(kind, str) and kind in kinds for kind in found[1:])
     well_formed = well_formed and len(set(found[1:])) == 3

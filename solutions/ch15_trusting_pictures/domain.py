@@ -10,6 +10,7 @@ from mechinterp_course.checking import channel_trials, expect
 def find_polysemantic_channel__trial(student, draw):
     name = draw.choice(["course-resnet18", "course-resnet18-robust"])
     layer, kinds = draw.choice(["layer3", "layer4"]), draw.choice(channel_trials.APART)
+    kinds = [kind for _, kind in sorted((draw.seed(), kind) for kind in kinds)]
     channel_trials.expect_two_parts(student, draw, draw.vision_model(name), layer, kinds)
 
 

@@ -7,10 +7,11 @@ each cure, what does it cost, and which number would show it?
 
 1. **Thresholds.** BatchTopK reads a token differently in different company. JumpReLU learns a threshold for each feature.
 2. **The dead.** TopK missed the mark in a world of known features. Two ways to revive what died, and what they mend.
-3. **Families.** A feature with a perfect direction that is silent on most of its tokens, and nested dictionaries against it.
+3. **Families.** A feature with a perfect direction that is silent on most of its tokens, or comes in pieces as a dictionary
+   grows; and nested dictionaries against it.
 4. **Transcoders.** A dictionary of what an MLP does, and not of what is there.
 
-You need `ch06_sparse_autoencoders`. It takes about two and a half hours. The first cell holds helpers of the
+You need `ch06_sparse_autoencoders`. It takes about two and three quarter hours. The first cell holds helpers of the
 checks: run it and go on, the first surprise is right below."""
 
 # %% tags=["given"]
@@ -674,6 +675,158 @@ def check_tells_absorbed_from_missed(student, draw):
     expect_close(result[1], 0.0)
 
 
+# %% [markdown] exercise="split_features" minutes=15 difficulty=3 reference="dictionary_variants.split_features"
+r"""## One feature, and its pieces
+
+Absorption shows because the world says who is there. On a model nobody does, but two dictionaries can be held against each
+other: where a narrow one has a feature, a wider one often has several. That is **splitting** ([Bricken et al.
+2023](https://transformer-circuits.pub/2023/monosemantic-features)).
+
+`narrow_acts` `[token, narrow]` and `wide_acts` `[token, wide]` are activations of two dictionaries on the same tokens; a feature
+fires where its activation is above zero. A wide feature is a **piece** of a narrow one if at least the share `inside` of the
+tokens on which it fires are tokens on which the narrow one fires. Return two tensors:
+
+- `pieces`, bool `[narrow, wide]`: which wide feature is a piece of which narrow one. One that never fires is nobody's piece;
+- `covered`, of the dtype of the activations, `[narrow]`: of the tokens on which the narrow feature fires, the share on which at
+  least one of its pieces fires. For a narrow feature that never fires it is 0.
+
+A wide feature may be a piece of several narrow ones, and pieces may fire together: a token still counts once."""
+
+# %% [markdown] tags=["hint"]
+r"""With `narrow` and `wide` as zeros and ones, `narrow.T @ wide` counts the tokens on which both fire: all you need for `pieces`."""
+
+# %% [markdown] tags=["hint"]
+r"""`wide @ pieces.T` counts, for each token and narrow feature, the pieces that fire. Above zero, and the narrow one fires too:
+such a token is covered."""
+
+
+# %%
+def split_features(
+    narrow_acts: Float[Tensor, "token narrow"], wide_acts: Float[Tensor, "token wide"], inside: float
+) -> tuple[Bool[Tensor, "narrow wide"], Float[Tensor, " narrow"]]:
+    """Which wide features are pieces of which narrow ones, and how much of these they cover."""
+    # BEGIN SOLUTION
+    pieces = torch.zeros(
+        narrow_acts.shape[1], wide_acts.shape[1], dtype=torch.bool, device=narrow_acts.device
+    )
+    covered = narrow_acts.new_zeros(narrow_acts.shape[1])
+    for i, whole in enumerate((narrow_acts > 0).unbind(dim=1)):
+        for j, part in enumerate((wide_acts > 0).unbind(dim=1)):
+            pieces[i, j] = part.any() and (part & whole).sum() >= inside * part.sum()
+        if whole.any():
+            told = (wide_acts[whole][:, pieces[i]] > 0).any(dim=1)
+            covered[i] = told.double().mean()
+    return pieces, covered
+    # END SOLUTION
+
+
+# %% tags=["given"]
+def some_pieces(draw, tokens, narrow, wide):
+    """(narrow_acts, wide_acts): most wide features lie within a narrow one, some with a spill; one is dead."""
+    whole = draw.normal(tokens, narrow) > 0.3
+    owner = torch.tensor([draw.integer(0, narrow - 1) for _ in range(wide)], device=draw.device)
+    within = whole[:, owner] & (draw.normal(tokens, wide) > 0.2)
+    spilt = draw.normal(tokens, wide) > 1.2 + draw.normal(wide).abs()
+    part = within | spilt
+    part[:, draw.integer(0, wide - 1)] = False
+    whole[:, draw.integer(0, narrow - 1)] = False
+    sizes = draw.normal(tokens, narrow).abs() + 0.05, draw.normal(tokens, wide).abs() + 0.05
+    return whole * sizes[0], part * sizes[1]
+
+
+def pairs(matrix):
+    """The places (row, column) at which a bool matrix is true."""
+    return [tuple(place) for place in matrix.nonzero().tolist()]
+
+
+def expect_pieces(result, pieces, covered):
+    """Pass if the result is (pieces, covered): these pairs, exactly, and how much they cover."""
+    expect_parts(result, 2)
+    right = isinstance(result[0], Tensor) and result[0].dtype == torch.bool
+    expect(right and result[0].shape == pieces.shape, "`pieces` is not a bool tensor [narrow, wide].")
+    expect_equal(pairs(result[0]), pairs(pieces), "pairs of a narrow feature and a piece")
+    expect_close(result[1], covered, "narrow")
+
+
+# %% tags=["check"] points=2
+def check_agrees_with_the_reference(student, draw):
+    """both tensors agree with the reference, wherever the line is drawn"""
+    for share in (0.5, 0.7, 0.9):
+        inside = share + 0.00037  # no count of tokens lies on the line
+        case = some_pieces(draw, draw.integer(60, 90), draw.integer(5, 7), draw.integer(9, 12))
+        expect_pieces(
+            student.split_features(*case, inside), *dictionary_variants.split_features(*case, inside)
+        )
+    expect_untouched(student, student.split_features, *case, inside)
+
+
+# %% tags=["check", "hidden"] points=2
+def check_knows_eight_tokens(student, draw):
+    """by hand: pieces, one that spills over, one of two owners, a dead one, pieces that fire together"""
+    # columns: the narrow ones; and the wide ones: two pieces of the first, one that spills, a dead one
+    narrow_acts = of_digits("100 100 100 100 110 010 010 000").to(draw.device)
+    wide_acts = of_digits("1000 1100 0100 0010 0010 0010 0010 0000").to(draw.device)
+    within = [[True, True, False, False], [False, False, False, False], [False, False, False, False]]
+    half = [[True, True, True, False], [False, False, True, False], [False, False, False, False]]
+    three = [[True, True, False, False], [False, False, True, False], [False, False, False, False]]
+    told = {1.0: (within, [3 / 5, 0, 0]), 0.5: (half, [1, 1, 0]), 0.75: (three, [3 / 5, 1, 0])}
+    for factor in (1.0, 9.0):
+        for inside, (pieces, covered) in told.items():
+            result = student.split_features(factor * narrow_acts, wide_acts / factor, inside)
+            expected = torch.tensor(pieces), torch.tensor(covered, dtype=torch.float32)
+            expect_pieces(result, *(each.to(draw.device) for each in expected))
+
+
+# %% tags=["check", "hidden"] points=1
+def check_follows_its_laws(student, draw):
+    """held against itself each feature is its own piece; another order of tokens changes nothing"""
+    narrow_acts, wide_acts = some_pieces(draw, 50, draw.integer(4, 6), draw.integer(7, 9))
+    alive = (wide_acts > 0).any(dim=0)
+    result = student.split_features(wide_acts, wide_acts, 1.0)
+    pieces, _ = dictionary_variants.split_features(wide_acts, wide_acts, 1.0)
+    expect_pieces(result, pieces, alive.to(wide_acts.dtype))
+    order = draw.normal(50).argsort()
+    expect_pieces(
+        student.split_features(narrow_acts[order], wide_acts[order], 0.80037),
+        *dictionary_variants.split_features(narrow_acts, wide_acts, 0.80037),
+    )
+
+
+# %% [markdown] tags=["predict"] name="width_for_a_parent" choices=["12", "24", "48", "96"]
+r"""Worlds of 48 directions with three families: each parent is active on a fifth of the tokens, on four fifths of these with one
+of its three children. BatchTopK with k = 2 is trained by sae-lens, in four widths. Which width holds the best detector of a
+parent, by F1, as a mean over families and two worlds?"""
+
+# %% tags=["demo"]
+from mechinterp_course import known_families
+
+at_width = known_families.across_widths((12, 24, 48, 96), seeds=(0, 1))
+print(known_families.table_of_widths(at_width))
+answer = str(max(at_width, key=lambda width: at_width[width].parents))
+
+family_world = known_families.family_world(1)
+narrow, wide = (known_families.of_width(family_world, width, seed=1) for width in (24, 48))
+print("\nThe features of 24 that several of 48 stand for, and no single one:")
+print(known_families.table_of_splits(known_families.splits(family_world, narrow, wide)))
+narrow_acts, wide_acts = narrow.encode(family_world.activations), wide.encode(family_world.activations)
+shuffled = wide_acts[torch.randperm(len(wide_acts), generator=torch.Generator().manual_seed(0))]
+pairs = [split_features(narrow_acts, acts, 0.9)[0].sum().item() for acts in (wide_acts, shuffled)]
+print(f"\npieces: {pairs[0]}; with the tokens of one dictionary shuffled: {pairs[1]}")
+
+# %% [markdown]
+r"""The best detector of a parent is found where there is room for half of the directions: a feature for each child would cost too
+much, and the direction that a family shares pays. With 48 features each child has its own, which speaks for the parent as well,
+and the parent's detector gets worse while variance unexplained falls to a third. With 96 half of them are dead, children are told
+a little better and parents worse again. **Wider is finer, not better**: which width is right depends on what will be asked.
+
+And what comes apart need not have been one thing. Three of the eight features in pieces were parents. The other five were two
+strangers under one name, for want of room: nothing was split there, a mixture was undone. On a model the column *in truth* is
+missing. The pieces' directions are a hint, since those of a family share the parent's: cosines above 0.45 belong to families here,
+and those of strangers stay below 0.35. But the third family hides among the strangers, because one of its pieces fires on a
+handful of tokens and was counted like the rest.
+
+A cure that keeps both, the parent and its children, would have to train narrow and wide dictionaries in one."""
+
 # %% [markdown] exercise="matryoshka_loss" minutes=12 difficulty=3 reference="dictionary_variants.matryoshka_loss"
 r"""## Dictionaries inside dictionaries
 
@@ -755,13 +908,10 @@ def check_gradients_reach_every_prefix(student, draw):
 
 
 # %% [markdown] tags=["predict"] name="absorbed_by_batchtopk" tolerance=0.1
-r"""A world with three families: each parent is active on a fifth of the tokens, on four fifths of these with one of its three
-children. Of 48 features 2.8 are active on a token. BatchTopK with k = 2 is trained by sae-lens. On what share of the tokens
-with a child is the parent *absorbed*, as a mean over the families of two worlds?"""
+r"""The same two worlds again, where 2.8 of 48 features are active on a token, and BatchTopK in 48 features. On what share of the
+tokens with a child is the parent *absorbed*, as a mean over families and worlds?"""
 
 # %% tags=["demo"]
-from mechinterp_course import known_families
-
 kinds = {"BatchTopK": None, "Matryoshka, 8 and 48": [8, 48], "Matryoshka, 12, 24 and 48": [12, 24, 48]}
 absorbed = {name: known_families.measured(widths, seeds=(0, 1)) for name, widths in kinds.items()}
 print(known_families.table(absorbed))
@@ -945,6 +1095,7 @@ side by side, and an SAE that tells them apart: twenty lines.
 | BatchTopK's activations depend on the batch | the same token in three companies | - |
 | part of what TopK missed can be revived | two revivals lift the worlds in which it missed most, patience and another rate do not reliably; three worlds | other rates, other revivals, more worlds |
 | a parent's feature can be silent where its child's speaks | six families, two numbers each | a world without families |
+| what one feature tells in a narrow dictionary, several tell in a wider one | four widths of one kind, six families; truth tells families from mixtures | a model, where cosines of pieces are only a hint |
 | nested prefixes lessen that, and cost reconstruction | the same six families, two choices of widths | k above the true L0; other widths |
 | a transcoder stands in for an MLP better than the affine map of least squares | cross-entropy recovered at one layer | another layer: at layer 0 an affine map does nearly all |
 

@@ -41,6 +41,15 @@ def resample_dead(draw):
     return activations, activations + bad, dead, weights, moments, draw.seed()
 
 
+def split_features(draw):
+    tokens, narrow, wide = draw.integer(1, 40), draw.integer(1, 6), draw.integer(1, 8)
+    acts = [(draw.normal(tokens, count) - draw.choice([0.0, 1.5])).clamp(min=0) for count in (narrow, wide)]
+    dtype = draw.choice([torch.float32, torch.float64])
+    if draw.integer(0, 1):
+        acts[1][:, 0] = acts[0][:, 0]
+    return *(each.to(dtype) for each in acts), draw.choice([0.25, 0.5, 0.71237, 0.9037, 1.0])
+
+
 def absorption_rate(draw):
     tokens, features = draw.integer(20, 60), draw.integer(4, 9)
     d_sae = features + draw.integer(0, 5)

@@ -513,6 +513,100 @@ def absorption_rate__missed_for_recall(feature_acts, true_acts, partner, parent,
     return 1 - recall, absorbed
 
 
+# split_features -------------------------------------------------------------------------------------------
+
+
+def _pieces(narrow_acts, wide_acts, inside):
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    return (narrow.T @ wide >= inside * wide.sum(0)) & (wide.sum(0) > 0)
+
+
+def _covered(narrow_acts, wide_acts, pieces):
+    told = ((wide_acts > 0).double() @ pieces.double().T > 0) & (narrow_acts > 0)
+    return (told.sum(0) / (narrow_acts > 0).sum(0).clamp(min=1)).to(narrow_acts)
+
+
+def split_features__of_the_narrow_ones_tokens(narrow_acts, wide_acts, inside):
+    """The share is taken of the narrow feature's tokens, not of the wide one's.
+
+    A small piece that lies wholly within its narrow feature is no piece then.
+    """
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    pieces = (narrow.T @ wide >= inside * narrow.sum(0)[:, None]) & (wide.sum(0) > 0)
+    return pieces, _covered(narrow_acts, wide_acts, pieces)
+
+
+def split_features__dead_ones_too(narrow_acts, wide_acts, inside):
+    """A wide feature that never fires is a piece of every narrow one: none of its no tokens lies outside.
+
+    It is nobody's piece.
+    """
+    pieces = _pieces(narrow_acts, wide_acts, inside) | ~(wide_acts > 0).any(0)
+    return pieces, _covered(narrow_acts, wide_acts, pieces)
+
+
+def split_features__more_than_inside(narrow_acts, wide_acts, inside):
+    """A share of exactly `inside` is not enough.
+
+    With `inside` at 1 nothing is a piece.
+    """
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    pieces = narrow.T @ wide > inside * wide.sum(0)
+    return pieces, _covered(narrow_acts, wide_acts, pieces)
+
+
+def split_features__covered_by_anybody(narrow_acts, wide_acts, inside):
+    """A token counts as covered if any wide feature fires there, whether it is a piece or not.
+
+    Only the narrow feature's own pieces can stand in its place.
+    """
+    told = (wide_acts > 0).any(1)[:, None] & (narrow_acts > 0)
+    covered = told.sum(0) / (narrow_acts > 0).sum(0).clamp(min=1)
+    return _pieces(narrow_acts, wide_acts, inside), covered.to(narrow_acts)
+
+
+def split_features__covers_added_up(narrow_acts, wide_acts, inside):
+    """What each piece covers is added up, so that a token on which two pieces fire counts twice.
+
+    A share above 1 gives it away.
+    """
+    pieces = _pieces(narrow_acts, wide_acts, inside)
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    each = (narrow.T @ wide) * pieces / narrow.sum(0).clamp(min=1)[:, None]
+    return pieces, each.sum(1).to(narrow_acts)
+
+
+def split_features__by_the_largest_piece(narrow_acts, wide_acts, inside):
+    """Covered is what the largest piece covers alone.
+
+    That tells how far a feature was split, not how much of it the pieces are together.
+    """
+    pieces = _pieces(narrow_acts, wide_acts, inside)
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    each = (narrow.T @ wide) * pieces / narrow.sum(0).clamp(min=1)[:, None]
+    return pieces, each.amax(1).to(narrow_acts)
+
+
+def split_features__covered_of_all_tokens(narrow_acts, wide_acts, inside):
+    """Covered is divided by all tokens, not by those on which the narrow feature fires.
+
+    A rare feature is never covered then.
+    """
+    pieces = _pieces(narrow_acts, wide_acts, inside)
+    share = (narrow_acts > 0).to(narrow_acts).mean(0)
+    return pieces, _covered(narrow_acts, wide_acts, pieces) * share
+
+
+def split_features__pieces_outside_count(narrow_acts, wide_acts, inside):
+    """Tokens on which a piece fires and the narrow feature does not are counted as covered.
+
+    There is nothing to cover there.
+    """
+    pieces = _pieces(narrow_acts, wide_acts, inside)
+    told = (wide_acts > 0).double() @ pieces.double().T > 0
+    return pieces, (told.sum(0) / (narrow_acts > 0).sum(0).clamp(min=1)).to(narrow_acts)
+
+
 # matryoshka_loss ------------------------------------------------------------------------------------------
 
 

@@ -203,6 +203,38 @@ def absorption_rate__products(feature_acts, true_acts, partner, parent, children
     return recall, ((1 - fires[:, parent]) @ heard / some.sum()).item()
 
 
+def split_features__products(narrow_acts, wide_acts, inside):
+    narrow, wide = (narrow_acts > 0).double(), (wide_acts > 0).double()
+    shares = (narrow.T @ wide) / wide.sum(dim=0)  # nan where a wide one never fires, and nan >= is False
+    pieces = shares >= inside
+    told = ((wide @ pieces.double().T).clamp(max=1) * narrow).sum(dim=0)
+    return pieces, (told / narrow.sum(dim=0)).nan_to_num().to(narrow_acts.dtype)
+
+
+def split_features__numpy(narrow_acts, wide_acts, inside):
+    narrow, wide = narrow_acts.cpu().numpy() > 0, wide_acts.cpu().numpy() > 0
+    outside = (~narrow[:, :, None] & wide[:, None, :]).sum(axis=0)
+    fires = wide.sum(axis=0)
+    pieces = (fires - outside >= inside * fires) & (fires > 0)
+    told = (wide[:, None, :] & pieces[None]).any(axis=2) & narrow
+    covered = told.sum(axis=0) / np.maximum(narrow.sum(axis=0), 1)
+    return torch.as_tensor(pieces).to(narrow_acts.device), torch.as_tensor(covered).to(narrow_acts)
+
+
+def split_features__sets(narrow_acts, wide_acts, inside):
+    wholes, parts = (
+        [set(column.nonzero()[:, 0].tolist()) for column in acts.T] for acts in (narrow_acts, wide_acts)
+    )
+    rows, covered = [], []
+    for whole in wholes:
+        row = [bool(part) and len(part & whole) >= inside * len(part) for part in parts]
+        told = set().union(*(part for part, is_piece in zip(parts, row, strict=True) if is_piece)) & whole
+        rows.append(row)
+        covered.append(len(told) / len(whole) if whole else 0.0)
+    device = narrow_acts.device
+    return torch.tensor(rows, device=device), torch.tensor(covered, dtype=narrow_acts.dtype, device=device)
+
+
 def matryoshka_loss__masks(activations, feature_acts, W_dec, b_dec, widths):
     total = torch.zeros((), device=activations.device)
     for width in widths:
