@@ -52,7 +52,7 @@ def draw_known_features(
     chances = torch.full((features,), probability)
     for parent, children in families:
         chances[parent] = min(1.0, 4 * probability)
-        chances[list(children)] = 0.8 / len(children)  # where the parent is active
+        chances[list(children)] = 0.8 / len(children)  # of each alone, where the parent is active
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(OWN + seed)
         dictionary = FeatureDictionary(features, d_in, bias=1.0, seed=OWN + seed)

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 86b8d33bffa7.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version eff60bfe1cab.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "86b8d33bffa7", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "eff60bfe1cab", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `86b8d33bffa7`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `eff60bfe1cab`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -764,7 +764,7 @@ if __name__ == "__main__":
 
 # %% [markdown]
 r"""
-Worlds of 48 directions with three families: each parent is active on a fifth of the tokens, on four fifths of these with one
+Worlds of 48 directions with three families: each parent is active on a fifth of the tokens, on three fifths of these with one
 of its three children. BatchTopK with k = 2 is trained by sae-lens, in four widths. Which width holds the best detector of a
 parent, by F1, as a mean over families and two worlds?
 

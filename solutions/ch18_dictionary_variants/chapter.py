@@ -793,7 +793,7 @@ def check_follows_its_laws(student, draw):
 
 
 # %% [markdown] tags=["predict"] name="width_for_a_parent" choices=["12", "24", "48", "96"]
-r"""Worlds of 48 directions with three families: each parent is active on a fifth of the tokens, on four fifths of these with one
+r"""Worlds of 48 directions with three families: each parent is active on a fifth of the tokens, on three fifths of these with one
 of its three children. BatchTopK with k = 2 is trained by sae-lens, in four widths. Which width holds the best detector of a
 parent, by F1, as a mean over families and two worlds?"""
 
