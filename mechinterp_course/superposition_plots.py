@@ -199,13 +199,6 @@ def _tips_together(W: Float[Tensor, "feature 2"]) -> list[list[int]]:
     return groups
 
 
-def _draw_fractions(axes: Axes) -> None:
-    for name, level in FRACTIONS.items():
-        axes.axhline(level, color=PALE, linewidth=1, zorder=0)
-        place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": "#6B7079"}
-        axes.annotate(name, (1.01, level), **place)
-
-
 def _draw_phases(axes: Axes, diagram: PhaseDiagram, phases: Int[Tensor, "row column"]) -> QuadMesh:
     colours = {"cmap": ListedColormap(PHASE_COLOURS), "norm": BoundaryNorm([-0.5, 0.5, 1.5, 2.5], 3)}
     sides = _edges(diagram.probability).numpy(), _edges(diagram.importance).numpy()
