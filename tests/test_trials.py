@@ -2,8 +2,9 @@
 
 import pytest
 
-from autograder.certification.subject import find_subjects
-from autograder.certification.trials import KeptModels
+from autograder.certification.equivalence import Equivalence, equivalence
+from autograder.certification.subject import Checks, find_subjects
+from autograder.certification.trials import KeptModels, bench
 from mechinterp_course.checking.draw import seeded_generators
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.verdict import evaluate
@@ -34,3 +35,10 @@ def test_a_trial_passes_right_answers_and_fails_most_mistakes(subject):
         if "failed" in {verdict(subject, solved | {name: answer}, seed)[0] for seed in SEEDS}
     ]
     assert 2 * len(failed) > len(wrong), f"of {list(wrong)} only {failed} fail"
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=[subject.name for subject in SUBJECTS])
+def test_a_trial_asks_for_nothing_that_a_room_has_not(subject, zygote):
+    """Mutants undergo trials in rooms, where a function of domain.py is unknown."""
+    with bench(subject, Checks.of(subject), zygote, slowness=10) as room:
+        assert equivalence(room, subject.solution, seed=0, draws=1) == Equivalence(1, None)
