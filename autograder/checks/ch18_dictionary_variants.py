@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version eff60bfe1cab.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version fc8a6b5130c7.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """
