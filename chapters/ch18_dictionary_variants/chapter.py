@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "fc8a6b5130c7", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "0279a6d754e6", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `fc8a6b5130c7`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `0279a6d754e6`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -579,7 +579,8 @@ average, and none or one on three tokens in ten.
   where TopK had missed little, resampling ends below it.
 - **What is left is hardly a matter of death.** Where two features share a direction (look at *uniqueness*), both are alive, and
   no revival concerns them.
-- **Unexplained variance moves by two points** with the auxiliary loss, while recall gains eight. Whoever compares the runs by reconstruction sees little.
+- **Unexplained variance moves by two points** with the auxiliary loss, while recall gains eight. Whoever compares the runs by
+  reconstruction sees little.
 - The frozen random decoder and the principal directions find nothing, at any L0.
 
 Mind what *dead* means. One batch of a few hundred tokens is not enough to call a feature dead that fires on one token in a

@@ -294,7 +294,7 @@ r"""## Train them
 Return `(W, b)` after `steps` steps of training: [instance, feature, hidden] and [instance, feature], without gradients attached.
 `probability` and `importance` are [instance, feature]; features are independent. Choose the optimizer, its rate and the size of
 a batch (up to 512) yourself. What counts is the loss of each instance on features that your training has not seen, compared
-with what good solutions reach. The checks train six or seven instances of five features in two dimensions for 300 or 350 steps.
+with what good solutions reach. The checks train up to sixty instances of five features in two dimensions for 300 or 350 steps.
 
 Training is chance: of five seeds, one may end in a worse figure. So the checks ask for *half* of the instances or more, never for
 all. But the same `seed` must give the same models, and another seed others."""
@@ -332,14 +332,17 @@ def train_toy(
 
 # %% tags=["check"] points=2
 def check_reaches_a_pentagon_s_loss(student, draw):
-    """of six instances with rare features at least three lose no more than 1.25 times what the best pentagon loses"""
-    probability, importance = (torch.full((6, 5), each, device=draw.device) for each in (0.08, 1.0))
+    """of sixty instances with rare features at least half lose no more than 1.25 times what the best pentagon loses"""
+    probability, importance = (torch.full((60, 5), each, device=draw.device) for each in (0.08, 1.0))
     found = student.train_toy(probability, importance, 2, draw.seed(), 300)
     losses = toy_models.loss_of(found, probability, importance, 2)
     ratios = losses / toy_models.pentagon_loss(probability, importance)
     good = (ratios <= 1.25).sum().item()
-    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios.tolist())
-    expect(good >= 3, f"On new data {good} of 6 instances do. Their losses over the pentagon's: {shown}.")
+    shown = ", ".join(f"{ratio:.2f}" for ratio in ratios.quantile(torch.linspace(0, 1, 5)).tolist())
+    expect(
+        good >= 30,
+        f"On new data {good} of 60 do. Least, quartiles and most of loss over pentagon's: {shown}.",
+    )
 
 
 # %% tags=["check", "hidden"] points=2

@@ -573,7 +573,8 @@ average, and none or one on three tokens in ten.
   where TopK had missed little, resampling ends below it.
 - **What is left is hardly a matter of death.** Where two features share a direction (look at *uniqueness*), both are alive, and
   no revival concerns them.
-- **Unexplained variance moves by two points** with the auxiliary loss, while recall gains eight. Whoever compares the runs by reconstruction sees little.
+- **Unexplained variance moves by two points** with the auxiliary loss, while recall gains eight. Whoever compares the runs by
+  reconstruction sees little.
 - The frozen random decoder and the principal directions find nothing, at any L0.
 
 Mind what *dead* means. One batch of a few hundred tokens is not enough to call a feature dead that fires on one token in a
