@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "3c700c130f24", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
+#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "c2957a230467", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch06_sparse_autoencoders`, version `3c700c130f24`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
+*Chapter `ch06_sparse_autoencoders`, version `c2957a230467`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
 """
 
 # %% [markdown]
@@ -657,8 +657,8 @@ def expect_found(rows, directions):
         isinstance(rows, Tensor) and rows.shape == directions.shape,
         "The result has not the shape [d_sae, d_in].",
     )
-    expect(bool(rows.isfinite().all()), "The result holds values that are not finite.")
-    reached = feature_matching.recovery(rows, directions)
+    expect(rows.is_floating_point() and bool(rows.isfinite().all()), "The result is not all finite floats.")
+    reached = feature_matching.recovery(rows.to(directions.dtype), directions)
     short = f"The mean matched cosine is {reached.mean_cosine:.2f}, not at least 0.75."
     expect(reached.mean_cosine >= 0.75, short)
     few = f"{reached.recall:.0%} of the directions have a partner with a cosine of 0.9 or more, not 40 %."

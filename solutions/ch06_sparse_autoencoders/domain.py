@@ -64,7 +64,7 @@ def recover_features__trial(student, draw):
     acts = (1 + 0.3 * draw.normal(4000, features)).clamp(min=0.1) * (draw.normal(4000, features) > 1.5)
     seed = draw.seed()
     rows = student.recover_features(acts @ directions + draw.normal(d_in), features, seed)
-    reached = recovery(rows, directions)
+    reached = recovery(rows.to(directions.dtype), directions)
     found = f"Mean matched cosine {reached.mean_cosine:.2f}, {reached.recall:.0%} found."
     expect(reached.mean_cosine >= 0.75 and reached.recall >= 0.4, found)
 
