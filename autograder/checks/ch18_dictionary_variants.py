@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 0279a6d754e6.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version a4ad0bc872be.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

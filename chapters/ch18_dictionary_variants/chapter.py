@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "0279a6d754e6", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "a4ad0bc872be", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `0279a6d754e6`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `a4ad0bc872be`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -906,6 +906,8 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if absorbed_by_batchtopk.answered():
+        from mechinterp_course import known_families
+
         kinds = {"BatchTopK": None, "Matryoshka, 8 and 48": [8, 48], "Matryoshka, 12, 24 and 48": [12, 24, 48]}
         absorbed = {name: known_families.measured(widths, seeds=(0, 1)) for name, widths in kinds.items()}
         print(known_families.table(absorbed))

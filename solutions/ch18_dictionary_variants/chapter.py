@@ -915,6 +915,8 @@ r"""The same two worlds again, where 2.8 of 48 features are active on a token, a
 tokens with a child is the parent *absorbed*, as a mean over families and worlds?"""
 
 # %% tags=["demo"]
+from mechinterp_course import known_families
+
 kinds = {"BatchTopK": None, "Matryoshka, 8 and 48": [8, 48], "Matryoshka, 12, 24 and 48": [12, 24, 48]}
 absorbed = {name: known_families.measured(widths, seeds=(0, 1)) for name, widths in kinds.items()}
 print(known_families.table(absorbed))
