@@ -1,4 +1,4 @@
-"""Checks of solutions/ch13_circuit_evidence/chapter.py, version b9d37a934ea1.
+"""Checks of solutions/ch13_circuit_evidence/chapter.py, version 7f192929354f.
 
 Written by `python -m mechinterp_course.authoring ch13_circuit_evidence`: edit the source instead.
 """
@@ -95,6 +95,16 @@ def expect_worst_case(found, case):
     expect(set(knockout) <= set(case[5]), "The knockout is not a part of the circuit.")
     expect(0 <= prompt < len(case[1]), "There is no such prompt.")
     expect_close(gap_at(case, knockout, prompt), gap, atol=NEAR)
+
+
+def broken_inside(model, texts, heads, kind):
+    """Two neighbours in a list of heads, such that the worst knockout takes the second one out, if any do."""
+    for place in range(len(heads) - 1):
+        claim = heads[place : place + 2]
+        knockout, *_ = refutation.break_circuit(model, *texts, claim, kind)
+        if knockout:
+            break
+    return sorted(claim, key=lambda head: head in knockout)
 
 
 def planted_case(puzzle, circuit, kind):
@@ -258,9 +268,11 @@ def break_circuit__finds_the_worst_case(student, draw):
     """no knockout and no prompt is worse than the one found, for claims about relabelled models that you have not seen"""
     model = draw.language_model("course-attn-2l")
     for kind in ("resample", "zero"):
-        claim = in_drawn_order(draw, model)[:2]
-        case = model, *prompts(draw, model), claim, kind
-        expect_worst_case(student.break_circuit(*case), case)
+        texts = prompts(draw, model)
+        case = model, *texts, broken_inside(model, texts, in_drawn_order(draw, model), kind), kind
+        for right, wrong in (texts[2:], texts[:1:-1]):  # the gap has one sign, and then the other
+            case = *case[:3], right, wrong, *case[5:]
+            expect_worst_case(student.break_circuit(*case), case)
     expect_untouched(student, student.break_circuit, *case[:5], case[5][:1], "zero")
 
 

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "b9d37a934ea1", "source": "solutions/ch13_circuit_evidence/chapter.py"}
+#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "7f192929354f", "source": "solutions/ch13_circuit_evidence/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch13_circuit_evidence`, version `b9d37a934ea1`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
+*Chapter `ch13_circuit_evidence`, version `7f192929354f`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
 """
 
 # %% [markdown]
@@ -820,6 +820,16 @@ def expect_worst_case(found, case):
     expect_close(gap_at(case, knockout, prompt), gap, atol=NEAR)
 
 
+def broken_inside(model, texts, heads, kind):
+    """Two neighbours in a list of heads, such that the worst knockout takes the second one out, if any do."""
+    for place in range(len(heads) - 1):
+        claim = heads[place : place + 2]
+        knockout, *_ = refutation.break_circuit(model, *texts, claim, kind)
+        if knockout:
+            break
+    return sorted(claim, key=lambda head: head in knockout)
+
+
 def planted_case(puzzle, circuit, kind):
     """A planted model, eight samples of its task, and a claim, as `break_circuit` takes them."""
     samples = puzzle.samples(seed=0, count=8, length=12)
@@ -837,9 +847,11 @@ def check_finds_the_worst_case(student, draw):
     """no knockout and no prompt is worse than the one found, for claims about relabelled models that you have not seen"""
     model = draw.language_model("course-attn-2l")
     for kind in ("resample", "zero"):
-        claim = in_drawn_order(draw, model)[:2]
-        case = model, *prompts(draw, model), claim, kind
-        expect_worst_case(student.break_circuit(*case), case)
+        texts = prompts(draw, model)
+        case = model, *texts, broken_inside(model, texts, in_drawn_order(draw, model), kind), kind
+        for right, wrong in (texts[2:], texts[:1:-1]):  # the gap has one sign, and then the other
+            case = *case[:3], right, wrong, *case[5:]
+            expect_worst_case(student.break_circuit(*case), case)
     expect_untouched(student, student.break_circuit, *case[:5], case[5][:1], "zero")
 
 
