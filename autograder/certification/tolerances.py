@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mechinterp_course.checking.comparison import TOLERANCES, as_number, expect_close, tolerance
 
+TOO_WIDE = "torch.testing's tolerance would do", "× wider than needed"  # unless more answers are tried
 SAFETY = 4  # how many times the worst gap between right answers a tolerance must be
 SLACK = 10  # how many times what is needed a tolerance may be
 DISTANCES = ("distance", "default_distance", "gap")
@@ -117,9 +118,9 @@ def _row(met: Comparison) -> dict:
     if SAFETY * distance > 1:
         problem = f"right answers come within {1 / distance:.2g} × of it"
     elif not (exact or is_default) and SAFETY * SLACK * distance < 1 and not needed:
-        problem = "torch.testing's tolerance would do"
+        problem = TOO_WIDE[0]
     elif not (exact or is_default) and SAFETY * SLACK * distance < 1:
-        problem = f"{1 / (SAFETY * distance):.0f} × wider than needed"
+        problem = f"{1 / (SAFETY * distance):.0f} {TOO_WIDE[1]}"
     return {
         "rtol": met.rtol,
         "atol": met.atol,
