@@ -44,12 +44,7 @@ APART = (  # four kinds that look nothing alike; in every layer some channel fal
     ("wheel", "roof", "leaf", "leg"),
     ("window", "leg", "shell", "sail"),
 )
-ONE_PART_IS_LOUDER = (
-    "tail",
-    "sail",
-    "wheel",
-    "ear",
-)  # in layer3 of course-resnet18; the last two have no channel
+ONE_PART_IS_LOUDER = "tail", "sail", "wheel", "ear"  # in layer3 of course-resnet18: none for the last two
 CONTROL_MATTERS = "petals", "shell", "wheel", "wing"  # in layer4 of the robust one: to the two largest falls
 USUAL, EDITED = 96, 24  # toys that give the unit; toys of a kind that are judged on
 LEEWAY = 0.1  # what a mean over so many may be off
