@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version a4ad0bc872be.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 80ead89eaa15.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

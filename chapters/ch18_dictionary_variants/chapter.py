@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "a4ad0bc872be", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "80ead89eaa15", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `a4ad0bc872be`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `80ead89eaa15`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -793,7 +793,7 @@ if __name__ == "__main__":
 # %% tags=["demo"]
 if __name__ == "__main__":
     if width_for_a_parent.answered():
-        from mechinterp_course import known_families
+        from mechinterp_course import known_families, plots
 
         at_width = known_families.across_widths((12, 24, 48, 96), seeds=(0, 1))
         print(known_families.table_of_widths(at_width))
@@ -807,6 +807,12 @@ if __name__ == "__main__":
         shuffled = wide_acts[torch.randperm(len(wide_acts), generator=torch.Generator().manual_seed(0))]
         pairs = [split_features(narrow_acts, acts, 0.9)[0].sum().item() for acts in (wide_acts, shuffled)]
         print(f"\npieces: {pairs[0]}; with the tokens of one dictionary shuffled: {pairs[1]}")
+        curves = {
+            "best F1 for a parent": [each.parents for each in at_width.values()],
+            "best F1 for a child": [each.children for each in at_width.values()],
+            "variance unexplained": [each.unexplained for each in at_width.values()],
+        }
+        plots.plot_lines(curves, [str(width) for width in at_width], "features in the dictionary", "share")
         width_for_a_parent.compare(answer)
 
 # %% [markdown]

@@ -801,7 +801,7 @@ of its three children. BatchTopK with k = 2 is trained by sae-lens, in four widt
 parent, by F1, as a mean over families and two worlds?"""
 
 # %% tags=["demo"]
-from mechinterp_course import known_families
+from mechinterp_course import known_families, plots
 
 at_width = known_families.across_widths((12, 24, 48, 96), seeds=(0, 1))
 print(known_families.table_of_widths(at_width))
@@ -815,6 +815,12 @@ narrow_acts, wide_acts = narrow.encode(family_world.activations), wide.encode(fa
 shuffled = wide_acts[torch.randperm(len(wide_acts), generator=torch.Generator().manual_seed(0))]
 pairs = [split_features(narrow_acts, acts, 0.9)[0].sum().item() for acts in (wide_acts, shuffled)]
 print(f"\npieces: {pairs[0]}; with the tokens of one dictionary shuffled: {pairs[1]}")
+curves = {
+    "best F1 for a parent": [each.parents for each in at_width.values()],
+    "best F1 for a child": [each.children for each in at_width.values()],
+    "variance unexplained": [each.unexplained for each in at_width.values()],
+}
+plots.plot_lines(curves, [str(width) for width in at_width], "features in the dictionary", "share")
 
 # %% [markdown]
 r"""The best detector of a parent is found where there is room for half of the directions: a feature for each child would cost too

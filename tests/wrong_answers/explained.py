@@ -1,19 +1,22 @@
 """What the grader tells a student about each answer of this folder, and the file of judgements on it.
 
 `PYTHONPATH=. python tests/wrong_answers/explained.py` writes all texts anew to `judgements.json`,
-keeps the judgements of those whose text stayed, and prints the names of those to be judged.
+keeps the judgements of those whose text stayed, and prints the names of those to be judged. Names of
+chapters or exercises after it restrict it to these.
 """
 
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from autograder.manifest import load_manifest
+from autograder.certification.subject import find_subjects
+from autograder.manifest import chapters, load_manifest
 from autograder.reuse import Reuse, WarmDraw, remembering
 from mechinterp_course import heads, metrics, patching
 from mechinterp_course.checking.cases import cases_of
@@ -28,6 +31,7 @@ from mechinterp_course.checking.verdict import block_lines, evaluate
 from mechinterp_course.worlds import tokens
 
 FOLDER = Path(__file__).parent
+ELSEWHERE = FOLDER / "elsewhere"  # a file for each of the other chapters
 JUDGEMENTS = FOLDER / "judgements.json"
 CHAPTERS = ("ch03_induction_heads", "ch19_what_a_head_does")
 JUDGED_IN = CHAPTERS[0]  # then the chapter of all these exercises: the same draws, hence the same texts
@@ -54,7 +58,19 @@ def answers(module: str) -> dict[str, Callable]:
     loaded = importlib.util.module_from_spec(spec)
     vars(loaded).update(OF_THE_CHAPTER)
     spec.loader.exec_module(loaded)
-    return {name: value for name, value in vars(loaded).items() if "__" in name and not name.startswith("_")}
+    return _named_answers(vars(loaded))
+
+
+@cache
+def answers_elsewhere(slug: str) -> dict[str, Callable]:
+    """Return the wrong answers to another chapter's exercises; what they call besides is its right answers."""
+    path, names = ELSEWHERE / f"{slug}.py", find_subjects(FOLDER.parents[1], [slug])[0].solved()
+    exec(compile(path.read_text(encoding="utf-8"), path.name, "exec"), names)
+    return _named_answers(names)
+
+
+def _named_answers(names: dict[str, object]) -> dict[str, Callable]:
+    return {name: value for name, value in names.items() if "__" in name and not name.startswith("_")}
 
 
 def wrong_answers() -> dict[str, Callable]:
@@ -67,14 +83,21 @@ def wrong_answers() -> dict[str, Callable]:
 def chapter_of(exercise: str) -> str:
     """Return the chapter that an exercise is in."""
     return next(
-        slug for slug in CHAPTERS if exercise in [each.name for each in load_manifest(slug).exercises]
+        slug for slug in chapters() if exercise in [each.name for each in load_manifest(slug).exercises]
     )
+
+
+def elsewhere() -> dict[str, Callable]:
+    """Return the wrong answers to the exercises of the other chapters."""
+    slugs = sorted(path.stem for path in ELSEWHERE.glob("ch*.py"))
+    return {name: answer for slug in slugs for name, answer in answers_elsewhere(slug).items()}
 
 
 def all_answers() -> dict[str, Callable]:
     """Return every answer of this folder."""
     later = ("fresh", "third_for_development", "third_held_out", "right_but_unusual")
-    return wrong_answers() | {name: answer for module in later for name, answer in answers(module).items()}
+    more = {name: answer for module in later for name, answer in answers(module).items()}
+    return wrong_answers() | more | elsewhere()
 
 
 def explanation(name: str, answer: Callable) -> str:
@@ -85,7 +108,8 @@ def explanation(name: str, answer: Callable) -> str:
     torch.set_num_threads(1)
     failed, passed = [], []
     for check in exercise.checks:
-        draw = WarmDraw(check_seed(SEED, f"{JUDGED_IN}.{exercise.name}.{check.name}"), "cpu", REUSE.models)
+        origin = f"{JUDGED_IN if slug in CHAPTERS else slug}.{exercise.name}.{check.name}"
+        draw = WarmDraw(check_seed(SEED, origin), "cpu", REUSE.models)
         student, function = LocalStudent({exercise.name: answer}), REUSE.check(manifest.check_function(check))
         with seeded_generators(draw.student_seed):
             outcome = evaluate(function, student, draw)
@@ -150,5 +174,14 @@ def write(texts: dict[str, str]) -> list[str]:
     return open_ones
 
 
+def answers_to(names: list[str]) -> dict[str, Callable]:
+    """Return the answers to these exercises, or those of these chapters; all of them without names."""
+    return {
+        name: answer
+        for name, answer in all_answers().items()
+        if not names or {(exercise := name.partition("__")[0]), chapter_of(exercise)} & set(names)
+    }
+
+
 if __name__ == "__main__":
-    print(*record(all_answers()), sep="\n")
+    print(*record(answers_to(sys.argv[1:])), sep="\n")
