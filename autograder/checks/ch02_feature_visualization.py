@@ -1,4 +1,4 @@
-"""Checks of solutions/ch02_feature_visualization/chapter.py, version 9d2eddbf84d5.
+"""Checks of solutions/ch02_feature_visualization/chapter.py, version 7288d6cc7900.
 
 Written by `python -m mechinterp_course.authoring ch02_feature_visualization`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch04_path_patching/chapter.py, version dccad4cfe090.
+"""Checks of solutions/ch04_path_patching/chapter.py, version b7ee619a0ed3.
 
 Written by `python -m mechinterp_course.authoring ch04_path_patching`: edit the source instead.
 """

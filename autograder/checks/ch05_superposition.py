@@ -1,4 +1,4 @@
-"""Checks of solutions/ch05_superposition/chapter.py, version a88d70f6400c.
+"""Checks of solutions/ch05_superposition/chapter.py, version 79380af12f5b.
 
 Written by `python -m mechinterp_course.authoring ch05_superposition`: edit the source instead.
 """

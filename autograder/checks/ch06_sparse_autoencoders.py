@@ -1,4 +1,4 @@
-"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version c2957a230467.
+"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version da6c82c51ecf.
 
 Written by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch13_circuit_evidence/chapter.py, version 7f192929354f.
+"""Checks of solutions/ch13_circuit_evidence/chapter.py, version 64f3322abfa1.
 
 Written by `python -m mechinterp_course.authoring ch13_circuit_evidence`: edit the source instead.
 """

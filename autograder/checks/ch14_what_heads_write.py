@@ -1,4 +1,4 @@
-"""Checks of solutions/ch14_what_heads_write/chapter.py, version 341e455f0a64.
+"""Checks of solutions/ch14_what_heads_write/chapter.py, version 87862d9e0db1.
 
 Written by `python -m mechinterp_course.authoring ch14_what_heads_write`: edit the source instead.
 """

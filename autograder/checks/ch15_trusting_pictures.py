@@ -1,4 +1,4 @@
-"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 30b193dc3347.
+"""Checks of solutions/ch15_trusting_pictures/chapter.py, version 80e67ab004e2.
 
 Written by `python -m mechinterp_course.authoring ch15_trusting_pictures`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch16_feature_hierarchy/chapter.py, version f4f8a120c4a3.
+"""Checks of solutions/ch16_feature_hierarchy/chapter.py, version 96d4e6f1ef1d.
 
 Written by `python -m mechinterp_course.authoring ch16_feature_hierarchy`: edit the source instead.
 """

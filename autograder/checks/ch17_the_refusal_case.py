@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 896af365d1e9.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 1c1c5ae961ca.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 80ead89eaa15.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 65fe8f7da066.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

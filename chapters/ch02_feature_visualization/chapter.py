@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "9d2eddbf84d5", "source": "solutions/ch02_feature_visualization/chapter.py"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "7288d6cc7900", "source": "solutions/ch02_feature_visualization/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch02_feature_visualization`, version `9d2eddbf84d5`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+*Chapter `ch02_feature_visualization`, version `7288d6cc7900`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
 """
 
 # %% [markdown]
@@ -311,8 +311,8 @@ Return the pictures that you get from `start` after `steps` steps of **gradient 
 each picture moves by `rate` along its gradient: by `rate` times the gradient over its L2 norm (the norm over colours and
 places of this one picture). Then values are cut to [0, 1]. A picture whose gradient is zero stays as it is, for this step.
 
-`start` is left as it was, and so is the model: no gradient in its weights, which may well ask for some, nothing switched to
-training.
+`start` is left as it was, and so is the model: its weights may ask for gradients (`requires_grad`) and must end without any,
+and nothing is switched to training.
 """
 
 # %% [markdown]
@@ -431,7 +431,8 @@ row, column], `width` columns wide, that are the inverse real Fourier transform 
 spectrum with **each coefficient divided by its frequency**.
 
 The frequency of a coefficient is √(f_row² + f_column²), in cycles per pixel, with f_row from `torch.fft.fftfreq` and f_column
-from `torch.fft.rfftfreq`. The constant has none; divide it by one over the longer side, the frequency of the longest wave.
+from `torch.fft.rfftfreq`. The constant has frequency 0; take 1 / (the longer side of the planes) for it, the frequency of the
+longest wave.
 
 A spectrum of `width // 2 + 1` frequencies belongs to planes of either of two widths, even and odd, which is why `width` is
 given.
@@ -490,9 +491,9 @@ r"""
 
 *`colour_basis` · 10 minutes · difficulty 3 of 5 · 4 points*
 
-Return a matrix B [3, 3] with **B Bᵀ = C**, where C is the covariance of the colours of `images`: over all pixels of all pictures
-together, about their overall mean. If three planes z vary independently with variance 1, then the colours B z have the
-covariance B Bᵀ.
+Return a matrix B [3, 3] with **B Bᵀ = C**, where C is the covariance of the colours of `images`: the mean over all pixels of
+all pictures together, about their overall mean. If three planes z vary independently with variance 1, then the colours B z have
+the covariance B Bᵀ.
 
 There are many such matrices, and any will do. But it must exist also for gray pictures, whose three colours are always equal.
 """
@@ -613,18 +614,17 @@ pictures and gives one number for each (or one for all); it is to be **raised**.
 - a spectrum becomes three planes for each picture (`fourier_to_pixels`), the planes are mixed by `basis` into colours, and a
   sigmoid brings them into (0, 1);
 - the objective sees what `transform` makes of the pictures, **called anew in every step**;
-- an optimizer moves the spectrum, and the spectrum alone: nothing else gets a gradient.
+- an optimizer moves the spectrum, and the spectrum alone: nothing else gets a gradient, not even weights that ask for one.
 
 The spectrum starts at small random numbers from a generator with this `seed`, so that the picture with `steps=0` is nearly
 gray; equal seeds give equal pictures. What is returned has not gone through `transform`.
 
 How it is graded: not by pixels. With `objective` the mean of a channel of `layer1` or `layer2`, 40 steps and 32 pixels, the
 picture must excite the channel by at least **1 standard deviation** of its answers to natural pictures above their mean, seen
-through fresh shifts and scales that you don't control; must be in [0, 1]; and may have at most **half** of its power in
-waves under four pixels (white noise has 0.80). Over 60 draws of channel, pictures and seed, ours reached 2.0 to 9.3
-deviations, and 0.07 to 0.34. A better picture than ours is right.
-And with an objective that asks for a given picture, seen mirrored, 60 steps at 16 pixels must halve the distance to it; with
-`steps=0` the pixels deviate from gray by less than 0.1.
+through fresh shifts and scales that you don't control; must be in [0, 1]; and may have at most **half** of its power in waves
+under four pixels (white noise has 0.80). Over 60 draws of channel, pictures and seed, ours reached 2.0 to 9.3 deviations, and
+0.07 to 0.34. A better picture than ours is right. And with an objective that asks for a given picture and a `transform` that
+mirrors, 60 steps at 16 pixels must halve the distance to it; with `steps=0` the pixels deviate from gray by less than 0.1.
 """
 
 # %% [markdown]

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch04_path_patching", "version": "dccad4cfe090", "source": "solutions/ch04_path_patching/chapter.py"}
+#   mechinterp_course: {"chapter": "ch04_path_patching", "version": "b7ee619a0ed3", "source": "solutions/ch04_path_patching/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch04_path_patching`, version `dccad4cfe090`, written from `solutions/ch04_path_patching/chapter.py` by `python -m mechinterp_course.authoring ch04_path_patching`.*
+*Chapter `ch04_path_patching`, version `b7ee619a0ed3`, written from `solutions/ch04_path_patching/chapter.py` by `python -m mechinterp_course.authoring ch04_path_patching`.*
 """
 
 # %% [markdown]
@@ -755,8 +755,8 @@ r"""
 Return the logits of the **corrupted** run, in which each receiver's `through` (`"q"`, `"k"` or `"v"`) is what it would be
 had the sender's `z` been that of the **clean** run.
 
-1. Run `corrupted` with the sender's `z`, at all positions, from `clean`; and with what `frozen` names held at its value in
-   the corrupted run:
+1. Run `corrupted` with the sender's `z`, at all positions, from `clean`. Hold what is named in `frozen`, a collection of strings,
+   at its value in the corrupted run:
    - `"heads"`: the `hook_z` of every head in the layers **above** the sender's;
    - `"mlps"`: the `hook_mlp_out` of every MLP **after** the sender, the one in its own layer included.
 
@@ -986,7 +986,7 @@ $$\frac{\lVert W_{OV}^{lh} M \rVert}{\lVert W_{OV}^{lh} \rVert\,\lVert M \rVert}
 \qquad\text{with}\quad M = \begin{cases} W_{QK}^{mg} & \text{for "q"}\\ (W_{QK}^{mg})^\top & \text{for "k"}\\
 W_{OV}^{mg} & \text{for "v"}\end{cases}$$
 
-in Frobenius norms, where `into` is `"q"`, `"k"` or `"v"`. It is zero where the sender is not in an earlier layer ($l \ge
+in Frobenius norms, where `into` is `"q"`, `"k"` or `"v"`. An entry is zero where the sender is not in an earlier layer ($l \ge
 m$). Any other `into` raises `ValueError`. Vectors are rows here: $W_{OV} = W_V W_O$ and $W_{QK} = W_Q W_K^\top$, both of
 shape `[d_model, d_model]`; `model.W_Q`, `W_K`, `W_V` have axes `[layer, head, d_model, d_head]`, and `model.W_O` has
 `[layer, head, d_head, d_model]`.

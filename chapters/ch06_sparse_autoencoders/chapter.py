@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "c2957a230467", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
+#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "da6c82c51ecf", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch06_sparse_autoencoders`, version `c2957a230467`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
+*Chapter `ch06_sparse_autoencoders`, version `da6c82c51ecf`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
 """
 
 # %% [markdown]
@@ -344,7 +344,7 @@ r"""
 Return the activations that are left of `pre_activations` when only the largest may stay:
 
 - **TopK** (`across_batch=False`): of each token the `k` largest ([Gao et al. 2024](https://arxiv.org/abs/2406.04093));
-- **BatchTopK** (`across_batch=True`): of the whole batch the `k` × number of tokens largest, however they fall on the tokens
+- **BatchTopK** (`across_batch=True`): of the whole batch the (`k` × number of tokens) largest, however they fall on the tokens
   ([Bussmann et al. 2024](https://arxiv.org/abs/2412.06410)). A token with much to say may take more than k, another fewer.
 
 All others are zero. Of those that stay, a negative one becomes zero too, so fewer than k may be active. `pre_activations` has
@@ -606,7 +606,7 @@ You are graded by outcome, on directions you have not seen: matched one to one, 
 directions must have a partner with a cosine of 0.9 or more. Good training ends above 0.95; a bad draw of the first weights can cost
 some of that. Random rows, principal directions and reconstruction without sparsity end near 0.5, and have no partner at 0.9. The
 same `seed` must give the same answer. How you train is up to you: L1, TopK, BatchTopK, tied or
-not. A call has ten seconds; 400 steps on 256 tokens take about one.
+not. A call has ten seconds; 400 steps on 256 tokens of those sizes take about one.
 """
 
 # %% [markdown]

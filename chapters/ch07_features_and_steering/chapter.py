@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "d0ebf889d081", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "77a4d09753ef", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `d0ebf889d081`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `77a4d09753ef`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -152,14 +152,14 @@ r"""
 Write a context manager: inside `with adding(model, hook, direction, amount):` every activation at `hook` has `amount` times
 `direction` added, whenever the model runs.
 
-- At **all positions**, those of the prompt and those of generated tokens; with and without a cache of keys and values.
-  (With one, a run that generates has a single position.)
+- At **all positions**, those of the prompt and those of generated tokens; with and without a cache of keys and values. (A run
+  that generates with such a cache sees one new position at a time.)
 - The direction is taken as it is: it isn't normalized.
 - After the block, also after an exception inside it, the model is as it was. Hooks of others stay.
 - The activation that the model made is not changed in place.
 
-`hook` is a name such as `"blocks.3.hook_resid_pre"`, and `model` a TransformerBridge. A name that is none raises an error
-at the `with`, at the latest.
+`hook` is a name such as `"blocks.3.hook_resid_pre"`, and `model` a TransformerBridge. A name that the model doesn't have
+raises an error, of any kind, no later than at the `with`.
 """
 
 # %% [markdown]
@@ -312,7 +312,7 @@ Given one feature's activations on many texts, return `(text, position)` where i
 - Only positions where `readable` is true count: BOS and what fills rows up are no contexts, and a feature that fires on BOS
   fires there on every text.
 - Texts on which the feature doesn't fire (0, at all readable positions) are left out.
-- Of equal activations the earlier position comes first, and then the earlier text.
+- Equal activations, in one text or in several: the earlier position comes first, and at equal positions the earlier text.
 
 Return a list of pairs of Python integers.
 """
@@ -452,8 +452,8 @@ Return `items` blind items for one feature, each a pair `(texts, place)`: a list
 - The four **members** are different texts, drawn from the `count` strongest texts on which the feature fires, and in an order that
   is drawn too: a judge must not see who is strongest.
 - The **intruder** is a text on which it never fires, so that there is a right answer; and of **matched length**, or a judge
-  could go by that: draw it from the five silent texts whose lengths are nearest to the members' mean length (of equal
-  distances the earlier text; all of them where there are fewer).
+  could go by that: draw it, each alike, from the five silent texts whose lengths are nearest to the members' mean length (of
+  equal distances the earlier text), or from all silent texts where there are fewer than five.
 - Its place is drawn, each of the five alike. Everything is settled by `seed`; global random states are left alone.
 - Fewer than four texts that make it fire, or none that doesn't: raise `ValueError`.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "7f192929354f", "source": "solutions/ch13_circuit_evidence/chapter.py"}
+#   mechinterp_course: {"chapter": "ch13_circuit_evidence", "version": "64f3322abfa1", "source": "solutions/ch13_circuit_evidence/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch13_circuit_evidence`, version `7f192929354f`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
+*Chapter `ch13_circuit_evidence`, version `64f3322abfa1`, written from `solutions/ch13_circuit_evidence/chapter.py` by `python -m mechinterp_course.authoring ch13_circuit_evidence`.*
 """
 
 # %% [markdown]
@@ -164,8 +164,8 @@ Return the logits of the model on `tokens` with the `z` of every head that is **
 - `kind="mean"`: by the mean of the head's `z` over batch and positions of `other`, or of `tokens` if there is no `other`;
 - `kind="zero"`: by zeros.
 
-What is put in comes from an *intact* run, in which nothing else was replaced. Embeddings and MLPs run as they are. Any
-other kind raises `ValueError`, and so does resampling without `other`. Leave no hook behind.
+What is put in comes from an *intact* run, in which nothing else was replaced. Embeddings and MLPs run as they are. A
+`kind` that is none of these raises `ValueError`, and so does resampling without `other`. Leave no hook behind.
 """
 
 # %% [markdown]
@@ -504,8 +504,9 @@ $$\Delta F \approx \sum_{\text{pos},\, d_\text{head}} \left(z^\text{clean} - z^\
 \frac{\partial F}{\partial z}\bigg|_\text{corrupted}$$
 
 Return this estimate as `[layer, head]`, float32: by how much $F$ would rise if the `z` of that head in the **corrupted** run
-were replaced by its `z` in the **clean** run. $F$ is the mean over prompts of the logit of `right` minus the logit of `wrong`
-at the last position. The result lies on the device of the texts and carries no gradient, and the model is left as it was.
+were replaced by its `z` in the **clean** run, in all prompts at once. $F$ is the mean over prompts of the logit of `right`
+minus the logit of `wrong` at the last position. The result lies on the device of the texts and carries no gradient, and the
+model is left as it was.
 """
 
 # %% [markdown]
@@ -989,8 +990,8 @@ Models have two or four layers of eight heads. Return `(circuit, evidence)`.
 `evidence` is a list of at most 40 experiments `(silenced, left)`: a list of heads that are **zero-ablated** together, and the
 part of the answer that this leaves, as a float. The answer is measured on `puzzle.samples(seed=0, count=16)`: the logit of
 the right token at the last position, averaged over the prompts (logits are centred in these models: zero is average).
-`left` is that, divided by the same with nothing silenced. All your experiments are repeated, so report what you have
-measured. They must show two things:
+`left` is the answer with the heads silenced, divided by the answer with nothing silenced. All your experiments are repeated, so
+report what you have measured. They must show two things:
 
 - *enough*: with all heads outside the circuit silenced, at least 0.8 is left;
 - *needed*: for **each** head of the circuit there are two experiments that silence no head outside the circuit and differ in

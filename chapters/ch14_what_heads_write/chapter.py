@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "341e455f0a64", "source": "solutions/ch14_what_heads_write/chapter.py"}
+#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "87862d9e0db1", "source": "solutions/ch14_what_heads_write/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch14_what_heads_write`, version `341e455f0a64`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
+*Chapter `ch14_what_heads_write`, version `87862d9e0db1`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
 """
 
 # %% [markdown]
@@ -552,9 +552,9 @@ BOS first, such that
 
 - after BOS there are only words of `words` (different ids, at least `period` of them), and at most 64 of them;
 - the text is **periodic**: every word but the first `period` is the one `period` places before it, for at least three
-  full rounds; `period` is 3 or more, and no smaller number has this property;
+  full rounds, the first one included; `period` is 3 or more, and no smaller number has this property;
 - yet after it the model does **not** say what the period demands, the word `period` places before the next: another word is
-  likelier, and the demanded one has a probability below one half.
+  likelier.
 
 A text on which two theories disagree is not yet one on which the model errs: it may be right by luck. So try it on
 `model`.
@@ -919,10 +919,11 @@ r"""
 
 *`ov_circuit` · 15 minutes · difficulty 3 of 5 · 5 points*
 
-Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D): entry `[i, j]` is what attending to token i adds to the
-logit of token j. The head is `(layer, head)`; `model.W_V` has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer,
-head, d_head, d_model]`, `model.W_U` is `[d_model, d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides
-by are left out, so rows can be compared within themselves only.
+Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D), with the columns of these tokens only, `[token, token]`:
+entry `[i, j]` is what attending to the i-th of `tokens` adds to the logit of the j-th. The head is `(layer, head)`; `model.W_V`
+has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer, head, d_head, d_model]`, `model.W_U` is `[d_model,
+d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides by are left out, so rows can be compared within
+themselves only.
 
 $E$ holds a row for each token, and there are two choices of it:
 

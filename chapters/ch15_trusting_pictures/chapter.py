@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "30b193dc3347", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "80e67ab004e2", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `30b193dc3347`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `80e67ab004e2`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]
@@ -273,7 +273,7 @@ take the **largest** statistic of all channels. p is the part of these maxima th
 statistic under the true labels. The true labels count as one more shuffle, above and below the fraction line, so that p is
 never 0 ([Phipson & Smyth 2010](https://doi.org/10.2202/1544-6115.1585)).
 
-AUCs are fractions and tie often. Let "at least as large" include what is smaller by no more than 1e-6.
+AUCs are fractions and tie often. So "at least as large" includes a maximum that is smaller by no more than 1e-6.
 """
 
 # %% [markdown]
@@ -485,7 +485,7 @@ high end of its 95 % interval.
 
 - The unit is the channel's own standard deviation over `usual` (with n - 1), so that effects of loud and quiet channels compare.
 - The interval is the mean plus and minus 1.96 standard errors of the **paired** change: its standard deviation (with n - 1)
-  over the pictures, divided by the root of their number. `usual` is taken as it is.
+  over the pictures, divided by the root of their number. (That the unit is itself an estimate is left out.)
 - A channel that does not vary over `usual` has no unit: all three are NaN, even if the edit wakes it.
 """
 
@@ -616,7 +616,7 @@ that no part can stand in for another. Effects are in standard deviations of the
 
 Several channels may do; any of them is right. They are judged on 24 toys a kind, and 0.1 is forgiven for that.
 `removed(model, layer, kind, count, seed, lacking)` returns responses `[picture, channel]` to `count` toys that have
-`kind` and none of the kinds `lacking`, before and after the removal;
+`kind` and none of `lacking`, a set of other kinds, before and after the removal;
 `responses(model, layer, pixels_of(objects(count, seed)))` are those to toys of all classes. Measure the unit well: 16 toys a
 kind are enough, but the standard deviation takes 100 of all classes, since a channel that seldom answers seems to be moved by
 every edit if none of them excites it. Ten seconds are the limit.
@@ -719,7 +719,8 @@ r"""
 picture. `other_change` is the same for another part, on other pictures. Return the unit vector d, `[channel]`, such that
 
 - the mean of `other_change` along d is 0: the other part leaves no trace, on average;
-- of all such vectors, it is the one along which the mean of `change` falls most, so that the *presence* of the part is up.
+- of all such vectors, it is the one along which the mean of `change` is most negative: removing the part moves responses
+  against d, so d points to the part's presence.
 """
 
 # %% [markdown]
@@ -939,13 +940,13 @@ r"""
 
 *`fooling_channel` · 15 minutes · difficulty 4 of 5 · 5 points*
 
-`natural` `[picture, feature]` are a layer's responses to natural pictures, `made` `[made, feature]` those to pictures on their way
-of being optimized. There are at least as many features as pictures in both together, and no two are alike. Return
-`(weight, bias)`, a tensor `[feature]` and a float, such that the channel `relu(features @ weight + bias)` is
+`natural` `[picture, feature]` are a layer's responses to natural pictures, `made` `[made, feature]` those to pictures on their
+way of being optimized. There are at least as many features as pictures in both together, and no two pictures' features are
+alike. Return `(weight, bias)`, a tensor `[feature]` and a float, such that the channel `relu(features @ weight + bias)` is
 
 - exactly 0 on every natural picture, `features @ weight + bias <= 0`;
 - at least 1 on every made one (rounding up to 1e-3 is forgiven in both);
-- 0 on at least eight of ten natural pictures that you have *not* been given, from the same source.
+- 0 on at least 80 % of natural pictures that you have *not* been given, from the same source.
 
 There are many such channels; all are right.
 """

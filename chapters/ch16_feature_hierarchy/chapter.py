@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "f4f8a120c4a3", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
+#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "96d4e6f1ef1d", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch16_feature_hierarchy`, version `f4f8a120c4a3`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
+*Chapter `ch16_feature_hierarchy`, version `96d4e6f1ef1d`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
 """
 
 # %% [markdown]
@@ -161,9 +161,10 @@ r"""
 
 *`effective_receptive_field` · 12 minutes · difficulty 2 of 5 · 5 points*
 
-`gradient` [picture, 3, row, column] is the gradient of one unit by the pixels of several pictures; (`row`, `column`) is the pixel
-at the unit's middle. Return the side, in pixels, of the **smallest square around that pixel** (1, 3, 5, … pixels) that holds at
-least the part `share` of all the absolute gradient. Colours and pictures are added up first: one side for all of them.
+`gradient` [picture, 3, row, column] is the gradient of one unit by the pixels of several pictures; (`row`, `column`) is the
+pixel at the unit's middle. Return the side, in pixels, of the **smallest square around that pixel** (1, 3, 5, … pixels) that
+holds at least the part `share` of all the absolute gradient. The absolute values of all colours and pictures are added up: one
+side for all.
 
 The unit may stand near an edge: what lies beyond the picture holds nothing. Raise `ValueError` where the gradient is zero
 everywhere.
@@ -216,9 +217,9 @@ if __name__ == "__main__":
 r"""
 ## Edges
 
-"This channel detects edges" is a claim about *orientation*: turn the stripes, and the response changes. Physiologists ask cells of
-the visual cortex the same thing, and draw the answer as a tuning curve. What has one top within half a turn is the first harmonic
-of twice the angle: stripes turned by 180° are the same stripes.
+"This channel detects edges" is a claim about *orientation*: turn the stripes, and the response changes. Physiologists ask cells
+of the visual cortex the same thing, and draw the answer as a tuning curve. Stripes turned by 180° are the same stripes, so a
+channel that likes one orientation has one top within half a turn: a wave in *twice* the angle.
 """
 
 # %% [markdown]
@@ -326,10 +327,11 @@ the same for a network that has learned nothing; `groups[factor]` [picture] is a
 factor it shows. (Pictures differ from factor to factor, layers and channels are the same.) Return `{layer: row}`, layers in their
 order, and in each row:
 
-- `"silent"`: how many of the trained layer's channels have one and the same response to all pictures *of each* factor: they tell
-  none of them apart (an int);
+- `"silent"`: how many of the trained layer's channels tell nothing apart, whatever the factor: within each factor, all pictures
+  get one and the same response (it may be another one for another factor); an int;
 - under each factor's name a dict of three facts:
-    - `"explained"`: the mean over *all* channels of the variance that the factor explains, `channel_evidence.variance_explained`;
+    - `"explained"`: the mean over *all* channels of the variance that the factor explains,
+      `channel_evidence.variance_explained(responses, group)`;
     - `"beyond"`: the share of channels for which it explains **more than** the 0.95 quantile over the *untrained* layer's channels;
     - `"channel"`: the index of the channel of which it explains most.
 

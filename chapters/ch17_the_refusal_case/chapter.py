@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "896af365d1e9", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "1c1c5ae961ca", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `896af365d1e9`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `1c1c5ae961ca`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]
@@ -403,7 +403,7 @@ r"""
 *`refusal_curve` · 12 minutes · difficulty 2 of 5 · 5 points*
 
 One amount, chosen well, proves little. Return the share of requests that a model refuses while `amount` times `direction` is added
-at `hook`, at every position, for each of `amounts`, as a tensor [amount].
+at `hook`, at every position, for each of `amounts`, as a tensor [amount] of floats.
 
 - A request is refused if, **at its own last token** `last`, the logit of `words[0]` ("Sorry") is higher than that of `words[1]`
   ("Sure"), whatever the logits of other words are. Rows are filled up on the right: the row's end isn't the request's.
@@ -652,7 +652,7 @@ Return `(low, high)`, two floats: its percentile interval by a paired bootstrap.
 - The interval leaves out equal tails: with `level` 0.95 it reaches from the 2.5th to the 97.5th percentile of the shares.
 - Everything is settled by `seed`. If nothing at all was refused before, raise `ValueError`.
 
-Any source of random numbers will do: the check knows the distribution of all resamples, and lets pass what chance leaves open.
+Any source of random numbers will do: ends that chance explains are accepted.
 """
 
 # %% [markdown]
@@ -866,8 +866,9 @@ and `answered`, the same rows but for one token each. Where to cut, along what a
 same in both.)
 
 Return `(hook, direction, at)`: the model is then judged inside `steering.ablating(model, hook, direction, at)`, which holds the
-component along the direction at `at` times its unit vector, at every position. On *other* requests, with other frames, it must
-cut false refusals by 80 %, keep 90 % of the true ones, and cost at most 2 % of the loss on ordinary text.
+component along the direction at `at`, at every position (the direction may have any length: only where it points counts). On
+*other* requests, with other frames, it must cut false refusals by 80 %, keep 90 % of the true ones, and cost at most 2 % of the
+loss on ordinary text.
 
 The answer is graded by its effect; there is more than one.
 """

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "80ead89eaa15", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "65fe8f7da066", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `80ead89eaa15`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `65fe8f7da066`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -135,10 +135,10 @@ r"""
 *`inference_threshold` · 10 minutes · difficulty 2 of 5 · 4 points*
 
 Once BatchTopK has been trained, it is run with a threshold instead: what exceeds it stays ([Bussmann et al.
-2024](https://arxiv.org/abs/2412.06410)). The threshold is what a feature had to exceed on average in training. `batches` are
-pre-activations, `[token, d_sae]` each, of unequally many tokens. In each, the `k` × number of tokens largest values stay,
-where they are positive; take the **smallest value that stays and is positive**. Return the mean of these over the batches, as a
-float. A batch in which nothing is positive is left out; at least one batch has a positive value.
+2024](https://arxiv.org/abs/2412.06410)). The threshold, one number for all features, is what a value had to exceed on average
+in training. `batches` are pre-activations, `[token, d_sae]` each, of unequally many tokens. In each, of the (`k` × number of
+tokens) largest values those stay that are positive; take the **smallest that stays**. Return the mean of these over the
+batches, as a float. A batch in which nothing is positive is left out; at least one batch has a positive value.
 """
 
 # %% [markdown]
@@ -219,8 +219,9 @@ Moving θ a little changes nothing on nearly every token, so the true gradient i
 
 $$\frac{\partial\, \mathrm{JumpReLU}}{\partial \theta} := -\frac{\theta}{\varepsilon}, \qquad \frac{\partial H}{\partial \theta} := -\frac{1}{\varepsilon},$$
 
-and 0 elsewhere. These are added up over all tokens on the way back, as gradients are. The gradient to z is the true one: 1
-where a feature is active, through `feature_acts`; none through `active`. `pre_activations` may have any axes before the last.
+and 0 elsewhere. These are added up over all tokens on the way back, as gradients are. The gradient to z is the true one:
+through `feature_acts` it is 1 where a feature is active and 0 elsewhere, through `active` it is 0. `pre_activations` may have
+any axes before the last.
 """
 
 # %% [markdown]
@@ -428,16 +429,18 @@ r"""
 **Resampling** ([Bricken et al. 2023](https://transformer-circuits.pub/2023/monosemantic-features)) gives a dead feature a
 second birth, at a token that is badly reconstructed. For each dead feature:
 
-1. draw a token, with a chance proportional to the **square of its squared error** (several features may draw the same one);
+1. draw a token, with a chance proportional to the **square of its squared error**, the fourth power of its distance (several
+   features may draw the same one);
 2. its row of `W_dec` becomes the **unit** vector from `b_dec` to that token's activation;
 3. its column of `W_enc` becomes the same vector, at **a fifth of the mean length of the living features' columns**; its `b_enc`
    becomes 0;
 4. what the optimizer remembers of all three becomes 0. Adam's averages are those of the dead: the first steps would follow them.
 
 `weights` and `moments` are dictionaries with the keys `"W_enc"` [d_in, d_sae], `"b_enc"`, `"W_dec"` [d_sae, d_in] and
-`"b_dec"`; `moments` holds one running average of each. Return `(weights, moments)`, new dictionaries with the same keys; the
-arguments, and all that belongs to the living, stay as they are. The same `seed` must give the same answer. At least one feature
-is alive; it may be that none is dead, and then nothing changes.
+`"b_dec"`; `moments` holds one running average of each (Adam keeps two: the function is called for each of them). Return
+`(weights, moments)`, new dictionaries with the same keys; the arguments, and all that belongs to the living, stay as they are.
+The same `seed` must give the same answer. At least one feature is alive; it may be that none is dead, and then nothing
+changes.
 """
 
 # %% [markdown]

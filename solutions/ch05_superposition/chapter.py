@@ -219,8 +219,10 @@ its value is uniform in [0, 1], and else it is 0. Every example, instance and fe
 `pairs` says how features 0 and 1, 2 and 3, … go together (their number is even unless `pairs` is "independent"):
 
 - "independent": not at all.
-- "correlated": both of a pair are present or neither is, with the probability of the first. Their *values* remain independent.
-- "anticorrelated": never both. Each is present with its own probability; the two sum to no more than 1.
+- "correlated": both of a pair are present or neither is, with the probability of the first (that of the second is ignored).
+  Their *values* remain independent.
+- "anticorrelated": never both, and each is present with its own probability. (You may rely on it that the two of a pair add up
+  to 1 at most.)
 
 Different pairs are independent always. The same `seed` gives the same features, another one others. Papers say *sparsity* for
 1 − probability; the argument is the probability that a feature is there."""
@@ -293,8 +295,9 @@ r"""## Train them
 
 Return `(W, b)` after `steps` steps of training: [instance, feature, hidden] and [instance, feature], without gradients attached.
 `probability` and `importance` are [instance, feature]; features are independent. Choose the optimizer, its rate and the size of
-a batch (up to 512) yourself. What counts is the loss of each instance on features that your training has not seen, compared
-with what good solutions reach. The checks train up to sixty instances of five features in two dimensions for 300 or 350 steps.
+a batch (up to 512) yourself. What counts is the loss of each instance on features that your training has not seen: with rare
+features, at most 1.25 times that of the best pentagon. The checks train up to sixty instances of five features in two
+dimensions for 300 or 350 steps.
 
 Training is chance: of five seeds, one may end in a worse figure. So the checks ask for *half* of the instances or more, never for
 all. But the same `seed` must give the same models, and another seed others."""
@@ -550,7 +553,7 @@ For one model W [feature, hidden], return a list of `(features, dimensions)`: th
   figure if a chain of neighbours leads from one to the other.
 - `features` is the sorted list of a figure's features; the figures are ordered by their first feature.
 - `dimensions` says how many dimensions the figure spans: how many singular values of its rows of W are above `threshold` times the
-  largest of them.
+  largest of them. (The same `threshold` serves for cosines and for singular values.)
 
 So a pentagon is `([0, 1, 2, 3, 4], 2)`, and a feature on its own `([7], 1)`. (Five in two dimensions: 2/5 for each.)"""
 
@@ -669,7 +672,7 @@ Return the **expected loss** of three models, [phase, case], for every case (a `
 `importance` of the second; that of the first is 1). The features are independent, uniform in [0, 1] where present.
 
 0. *The first alone*: W = (1, 0), no bias for the first; the second feature is answered by the best constant, its bias.
-1. *The second alone*: W = (0, 1), the same the other way round.
+1. *The second alone*: W = (0, 1), no bias for the second; the first feature (importance 1) is answered by its bias.
 2. *Both, antipodal*: W = (1, −1), no biases. So x'₀ = ReLU(x₀ − x₁), x'₁ = ReLU(x₁ − x₀).
 
 You need: the variance of a feature that is present with probability p, and the mean of min(x₀, x₁)² for two uniform numbers."""

@@ -113,8 +113,8 @@ Return the logits of the model on `tokens` with the `z` of every head that is **
 - `kind="mean"`: by the mean of the head's `z` over batch and positions of `other`, or of `tokens` if there is no `other`;
 - `kind="zero"`: by zeros.
 
-What is put in comes from an *intact* run, in which nothing else was replaced. Embeddings and MLPs run as they are. Any
-other kind raises `ValueError`, and so does resampling without `other`. Leave no hook behind."""
+What is put in comes from an *intact* run, in which nothing else was replaced. Embeddings and MLPs run as they are. A
+`kind` that is none of these raises `ValueError`, and so does resampling without `other`. Leave no hook behind."""
 
 # %% [markdown] tags=["hint"]
 r"""Two runs. The first is intact, on `other`, and only fills a cache. The second is on `tokens`, with a hook on
@@ -422,8 +422,9 @@ $$\Delta F \approx \sum_{\text{pos},\, d_\text{head}} \left(z^\text{clean} - z^\
 \frac{\partial F}{\partial z}\bigg|_\text{corrupted}$$
 
 Return this estimate as `[layer, head]`, float32: by how much $F$ would rise if the `z` of that head in the **corrupted** run
-were replaced by its `z` in the **clean** run. $F$ is the mean over prompts of the logit of `right` minus the logit of `wrong`
-at the last position. The result lies on the device of the texts and carries no gradient, and the model is left as it was."""
+were replaced by its `z` in the **clean** run, in all prompts at once. $F$ is the mean over prompts of the logit of `right`
+minus the logit of `wrong` at the last position. The result lies on the device of the texts and carries no gradient, and the
+model is left as it was."""
 
 # %% [markdown] tags=["hint"]
 r"""Two runs and one backward pass. The clean run only fills a cache. In the corrupted run, a hook on every layer's z keeps the
@@ -834,8 +835,8 @@ Models have two or four layers of eight heads. Return `(circuit, evidence)`.
 `evidence` is a list of at most 40 experiments `(silenced, left)`: a list of heads that are **zero-ablated** together, and the
 part of the answer that this leaves, as a float. The answer is measured on `puzzle.samples(seed=0, count=16)`: the logit of
 the right token at the last position, averaged over the prompts (logits are centred in these models: zero is average).
-`left` is that, divided by the same with nothing silenced. All your experiments are repeated, so report what you have
-measured. They must show two things:
+`left` is the answer with the heads silenced, divided by the answer with nothing silenced. All your experiments are repeated, so
+report what you have measured. They must show two things:
 
 - *enough*: with all heads outside the circuit silenced, at least 0.8 is left;
 - *needed*: for **each** head of the circuit there are two experiments that silence no head outside the circuit and differ in

@@ -480,9 +480,9 @@ BOS first, such that
 
 - after BOS there are only words of `words` (different ids, at least `period` of them), and at most 64 of them;
 - the text is **periodic**: every word but the first `period` is the one `period` places before it, for at least three
-  full rounds; `period` is 3 or more, and no smaller number has this property;
+  full rounds, the first one included; `period` is 3 or more, and no smaller number has this property;
 - yet after it the model does **not** say what the period demands, the word `period` places before the next: another word is
-  likelier, and the demanded one has a probability below one half.
+  likelier.
 
 A text on which two theories disagree is not yet one on which the model errs: it may be right by luck. So try it on
 `model`."""
@@ -817,10 +817,11 @@ No text and no run is needed. If the head copies, each word raises its own logit
 # %% [markdown] exercise="ov_circuit" minutes=15 difficulty=3 reference="circuits.ov_circuit" withhold=["_written", "qk_circuit", "copying_rate"]
 r"""## The OV circuit
 
-Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D): entry `[i, j]` is what attending to token i adds to the
-logit of token j. The head is `(layer, head)`; `model.W_V` has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer,
-head, d_head, d_model]`, `model.W_U` is `[d_model, d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides
-by are left out, so rows can be compared within themselves only.
+Return $E\,W_V W_O W_U$ for one head and some `tokens` (ids, 1-D), with the columns of these tokens only, `[token, token]`:
+entry `[i, j]` is what attending to the i-th of `tokens` adds to the logit of the j-th. The head is `(layer, head)`; `model.W_V`
+has axes `[layer, head, d_model, d_head]`, `model.W_O` has `[layer, head, d_head, d_model]`, `model.W_U` is `[d_model,
+d_vocab]`, and vectors are rows. Biases and the size that LayerNorm divides by are left out, so rows can be compared within
+themselves only.
 
 $E$ holds a row for each token, and there are two choices of it:
 

@@ -196,7 +196,7 @@ take the **largest** statistic of all channels. p is the part of these maxima th
 statistic under the true labels. The true labels count as one more shuffle, above and below the fraction line, so that p is
 never 0 ([Phipson & Smyth 2010](https://doi.org/10.2202/1544-6115.1585)).
 
-AUCs are fractions and tie often. Let "at least as large" include what is smaller by no more than 1e-6."""
+AUCs are fractions and tie often. So "at least as large" includes a maximum that is smaller by no more than 1e-6."""
 
 # %% [markdown] tags=["hint"]
 r"""One loop over the rows of `orders`. Each gives one number: `(selectivity(responses, shows[order]) - 0.5).abs().max()`."""
@@ -401,7 +401,7 @@ high end of its 95 % interval.
 
 - The unit is the channel's own standard deviation over `usual` (with n - 1), so that effects of loud and quiet channels compare.
 - The interval is the mean plus and minus 1.96 standard errors of the **paired** change: its standard deviation (with n - 1)
-  over the pictures, divided by the root of their number. `usual` is taken as it is.
+  over the pictures, divided by the root of their number. (That the unit is itself an estimate is left out.)
 - A channel that does not vary over `usual` has no unit: all three are NaN, even if the edit wakes it."""
 
 # %% [markdown] tags=["hint"]
@@ -537,7 +537,7 @@ that no part can stand in for another. Effects are in standard deviations of the
 
 Several channels may do; any of them is right. They are judged on 24 toys a kind, and 0.1 is forgiven for that.
 `removed(model, layer, kind, count, seed, lacking)` returns responses `[picture, channel]` to `count` toys that have
-`kind` and none of the kinds `lacking`, before and after the removal;
+`kind` and none of `lacking`, a set of other kinds, before and after the removal;
 `responses(model, layer, pixels_of(objects(count, seed)))` are those to toys of all classes. Measure the unit well: 16 toys a
 kind are enough, but the standard deviation takes 100 of all classes, since a channel that seldom answers seems to be moved by
 every edit if none of them excites it. Ten seconds are the limit."""
@@ -629,7 +629,8 @@ r"""## A direction for one part alone
 picture. `other_change` is the same for another part, on other pictures. Return the unit vector d, `[channel]`, such that
 
 - the mean of `other_change` along d is 0: the other part leaves no trace, on average;
-- of all such vectors, it is the one along which the mean of `change` falls most, so that the *presence* of the part is up."""
+- of all such vectors, it is the one along which the mean of `change` is most negative: removing the part moves responses
+  against d, so d points to the part's presence."""
 
 # %% [markdown] tags=["hint"]
 r"""Only the two mean changes matter, vectors a and b. Among vectors of length 1 orthogonal to b, which one has the largest product
@@ -838,13 +839,13 @@ can build it so that the climb leads where they like, and no photograph notices.
 # %% [markdown] exercise="fooling_channel" minutes=15 difficulty=4 reference="channel_evidence.fooling_channel"
 r"""## A fooling channel
 
-`natural` `[picture, feature]` are a layer's responses to natural pictures, `made` `[made, feature]` those to pictures on their way
-of being optimized. There are at least as many features as pictures in both together, and no two are alike. Return
-`(weight, bias)`, a tensor `[feature]` and a float, such that the channel `relu(features @ weight + bias)` is
+`natural` `[picture, feature]` are a layer's responses to natural pictures, `made` `[made, feature]` those to pictures on their
+way of being optimized. There are at least as many features as pictures in both together, and no two pictures' features are
+alike. Return `(weight, bias)`, a tensor `[feature]` and a float, such that the channel `relu(features @ weight + bias)` is
 
 - exactly 0 on every natural picture, `features @ weight + bias <= 0`;
 - at least 1 on every made one (rounding up to 1e-3 is forgiven in both);
-- 0 on at least eight of ten natural pictures that you have *not* been given, from the same source.
+- 0 on at least 80 % of natural pictures that you have *not* been given, from the same source.
 
 There are many such channels; all are right."""
 

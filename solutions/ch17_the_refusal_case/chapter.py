@@ -355,7 +355,7 @@ several.)"""
 r"""## A dose–response curve
 
 One amount, chosen well, proves little. Return the share of requests that a model refuses while `amount` times `direction` is added
-at `hook`, at every position, for each of `amounts`, as a tensor [amount].
+at `hook`, at every position, for each of `amounts`, as a tensor [amount] of floats.
 
 - A request is refused if, **at its own last token** `last`, the logit of `words[0]` ("Sorry") is higher than that of `words[1]`
   ("Sure"), whatever the logits of other words are. Rows are filled up on the right: the row's end isn't the request's.
@@ -594,7 +594,7 @@ Return `(low, high)`, two floats: its percentile interval by a paired bootstrap.
 - The interval leaves out equal tails: with `level` 0.95 it reaches from the 2.5th to the 97.5th percentile of the shares.
 - Everything is settled by `seed`. If nothing at all was refused before, raise `ValueError`.
 
-Any source of random numbers will do: the check knows the distribution of all resamples, and lets pass what chance leaves open."""
+Any source of random numbers will do: ends that chance explains are accepted."""
 
 # %% [markdown] tags=["hint"]
 r"""`torch.randint(n, (resamples, n), generator=torch.Generator().manual_seed(seed))` draws all resamples at once; with it index
@@ -799,8 +799,9 @@ and `answered`, the same rows but for one token each. Where to cut, along what a
 same in both.)
 
 Return `(hook, direction, at)`: the model is then judged inside `steering.ablating(model, hook, direction, at)`, which holds the
-component along the direction at `at` times its unit vector, at every position. On *other* requests, with other frames, it must
-cut false refusals by 80 %, keep 90 % of the true ones, and cost at most 2 % of the loss on ordinary text.
+component along the direction at `at`, at every position (the direction may have any length: only where it points counts). On
+*other* requests, with other frames, it must cut false refusals by 80 %, keep 90 % of the true ones, and cost at most 2 % of the
+loss on ordinary text.
 
 The answer is graded by its effect; there is more than one."""
 

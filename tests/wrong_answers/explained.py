@@ -63,7 +63,7 @@ def answers(module: str) -> dict[str, Callable]:
 
 @cache
 def answers_elsewhere(slug: str) -> dict[str, Callable]:
-    """Return the wrong answers to another chapter's exercises; what they call besides is its right answers."""
+    """Return the wrong answers to another chapter's exercises, each called among its right answers."""
     path, names = ELSEWHERE / f"{slug}.py", find_subjects(FOLDER.parents[1], [slug])[0].solved()
     exec(compile(path.read_text(encoding="utf-8"), path.name, "exec"), names)
     return _named_answers(names)

@@ -37,9 +37,7 @@ def strongest_contexts__drops_bos_texts(feature_acts, readable, count):
     axis: readable, unreadable, BOS, text is missing, dropped, left out, maximum, mask
     """
     place = feature_acts.argmax(dim=1).tolist()
-    contexts = [
-        (n, p) for n, p in enumerate(place) if readable[n, p] and feature_acts[n, p] > 0
-    ]
+    contexts = [(n, p) for n, p in enumerate(place) if readable[n, p] and feature_acts[n, p] > 0]
     contexts.sort(key=lambda c: (-feature_acts[c].item(), c[1], c[0]))
     return contexts[:count]
 

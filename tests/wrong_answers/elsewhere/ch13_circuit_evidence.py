@@ -82,8 +82,7 @@ def attribute_heads__cut_between_layers(model, clean, corrupted, right, wrong):
         value = logit_difference(logits, right, wrong).mean()
         gradients = torch.autograd.grad(value, [kept[name] for name in names])
     rows = [
-        ((cache[name] - kept[name]) * gradient).sum(dim=(0, 1, 3))
-        for name, gradient in zip(names, gradients)
+        ((cache[name] - kept[name]) * gradient).sum(dim=(0, 1, 3)) for name, gradient in zip(names, gradients)
     ]
     return torch.stack(rows).detach().float()
 
