@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 
 import torch
 
 from autograder.cells import Reading
 from autograder.manifest import Check, Exercise, Manifest
+from autograder.outcomes import slips_to_look_for
 from autograder.parsing import parse
 from autograder.proxy import SECONDS_PER_CALL, SECONDS_PER_CELL, Desk, Student
 from autograder.reuse import Reuse, WarmDraw, remembering
@@ -33,7 +34,6 @@ from mechinterp_course.checking.recognition import (
 from mechinterp_course.checking.slips import (
     Slip,
     library_function,
-    slips_of_library,
     takes_a_model,
     with_sentence,
 )
@@ -200,7 +200,8 @@ class Examiner:
             for verdict in ("failed", "passed")
         )
         mistakes = known_mistakes(manifest.chapter).get(exercise.name, {})
-        name, said = self._told(exercise, failed, passed, mistakes, student) if failed else (None, "")
+        slips = partial(self._slips, manifest, exercise)
+        name, said = self._told(exercise, failed, passed, mistakes, slips, student) if failed else (None, "")
         for *_, draw in failed + passed:
             draw.give_back()
         if name is not None:
@@ -208,7 +209,13 @@ class Examiner:
         return [_with_sentence(finding, said) for finding, _ in runs]
 
     def _told(
-        self, exercise: Exercise, failed: list, passed: list, mistakes: Mistakes, student: Student
+        self,
+        exercise: Exercise,
+        failed: list,
+        passed: list,
+        mistakes: Mistakes,
+        slips: Callable[[], dict[str, Slip]],
+        student: Student,
     ) -> tuple[str | None, str]:
         """Return the known mistake that explains an answer, or else a sentence that does, if there is one."""
         reference, replay = library_function(exercise.reference), self.reuse.replay
@@ -220,11 +227,10 @@ class Examiner:
         inquiry = Inquiry(student, exercise.name, reference, cases, self.hurried)
         if name := known_mistake(inquiry, failed, passed, mistakes, replay):
             return name, ""
-        slips = self._slips(exercise)
-        return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, replay))
+        return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips(), replay))
 
-    def _slips(self, exercise: Exercise) -> dict[str, Slip]:
-        slips = slips_of_library(exercise.reference)
+    def _slips(self, manifest: Manifest, exercise: Exercise) -> dict[str, Slip]:
+        slips = slips_to_look_for(manifest, exercise)
         dear = any(takes_a_model(slip.reference) for slip in slips.values())
         return {} if self.hurried and dear else slips
 

@@ -1,0 +1,69 @@
+"""Exercises judged by what an answer achieves: no check compares it with the library's answer.
+
+There two right answers differ, as two trained models do, so that what a slip of the library's answer returns
+is nobody else's: looking for one would only take time, a whole training for each.
+"""
+
+import dis
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from types import CodeType, FunctionType
+
+from autograder.manifest import Exercise, Manifest
+from mechinterp_course.checking.slips import Slip, library_function, slips_of_library
+
+HELPERS = ("autograder.checks", "mechinterp_course.checking")
+
+
+def slips_to_look_for(manifest: Manifest, exercise: Exercise) -> dict[str, Slip]:
+    """Return the slips of an exercise's reference by name; none where answers are judged by outcome."""
+    return {} if judged_by_outcome(manifest, exercise) else slips_of_library(exercise.reference)
+
+
+def judged_by_outcome(manifest: Manifest, exercise: Exercise) -> bool:
+    """Return whether none of an exercise's checks, nor a helper of theirs, calls its reference."""
+    checks = [manifest.check_function(check) for check in exercise.checks]
+    return not any(_names(function, exercise.reference) for function in _reached(checks))
+
+
+def _reached(functions: Iterable[Callable]) -> Iterator[FunctionType]:
+    """Yield checks and the helpers that they name, each once."""
+    left, seen = list(functions), set()
+    while left:
+        function = left.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        yield function
+        named = (function.__globals__.get(name) for code in _codes(function) for name in code.co_names)
+        left += [each for each in named if isinstance(each, FunctionType) and _helps(each)]
+
+
+def _helps(function: FunctionType) -> bool:
+    return function.__module__.startswith(HELPERS)
+
+
+def _names(function: FunctionType, reference: str) -> bool:
+    """Whether a function calls "heads.induction_score", by that or another name of its module, or bare."""
+    right, known = library_function(reference), function.__globals__
+    for code in _codes(function):
+        said = [each.argval for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
+        if any(known.get(name) is right for name in code.co_names):
+            return True
+        for owner, name in pairwise(said):
+            if (
+                isinstance(owner, str)
+                and isinstance(name, str)
+                and getattr(known.get(owner), name, None) is right
+            ):
+                return True
+    return False
+
+
+def _codes(function: FunctionType) -> Iterator[CodeType]:
+    """Yield the code of a function and of those inside it."""
+    left = [function.__code__]
+    while left:
+        code = left.pop()
+        yield code
+        left += [each for each in code.co_consts if isinstance(each, CodeType)]
