@@ -47,16 +47,10 @@ def _names(function: FunctionType, reference: str) -> bool:
     """Whether a function calls "heads.induction_score", by that or another name of its module, or bare."""
     right, known = library_function(reference), function.__globals__
     for code in _codes(function):
-        said = [each.argval for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
-        if any(known.get(name) is right for name in code.co_names):
+        said = [str(each.argval) for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
+        of_modules = (getattr(known.get(module), name, None) for module, name in pairwise(said))
+        if right in (known.get(name) for name in said) or right in of_modules:
             return True
-        for owner, name in pairwise(said):
-            if (
-                isinstance(owner, str)
-                and isinstance(name, str)
-                and getattr(known.get(owner), name, None) is right
-            ):
-                return True
     return False
 
 
