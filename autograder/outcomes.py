@@ -6,7 +6,7 @@ is nobody else's: looking for one would only take time, a whole training for eac
 
 import dis
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import CodeType, FunctionType
 
 from autograder.manifest import Exercise, Manifest
@@ -48,8 +48,9 @@ def _names(function: FunctionType, reference: str) -> bool:
     right, known = library_function(reference), function.__globals__
     for code in _codes(function):
         said = [str(each.argval) for each in dis.get_instructions(code) if each.opname != "EXTENDED_ARG"]
+        bare = (known.get(name) for name in said)
         of_modules = (getattr(known.get(module), name, None) for module, name in pairwise(said))
-        if right in (known.get(name) for name in said) or right in of_modules:
+        if any(each is right for each in chain(bare, of_modules)):
             return True
     return False
 
