@@ -16,7 +16,7 @@ def strongest_contexts(
     """Return (text, position) where a feature fires most, strongest first: one a text, at most `count`.
 
     Only readable positions count: not BOS, not what fills a row up. Texts on which it does not fire there are
-    left out. Of equal activations the earlier position, and then the earlier text, comes first.
+    left out. Of equal activations in one text the earlier counts; of such texts the earlier comes first.
     """
     seen = feature_acts.masked_fill(~readable, 0.0)
     values, places = seen.max(dim=1)

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch01_hooks/chapter.py, version 336b25443827.
+"""Checks of solutions/ch01_hooks/chapter.py, version e892c3a7fc42.
 
 Written by `python -m mechinterp_course.authoring ch01_hooks`: edit the source instead.
 """
@@ -166,6 +166,8 @@ def run_until__hides_no_other_exception(student, draw):
     """what the model raises before it gets there goes through, and a module that never runs is a RuntimeError"""
     raised, left = student.run(probes.on_failing, student.run_until, draw.seed(), "last")
     expect_equal([raised, left], ["ValueError", 7], what="exceptions, and hooks left (seven are not yours)")
+    raised = student.run(probes.on_refusing, student.run_until, draw.seed(), "last")
+    expect_equal([raised], [probes.REFUSED], what="messages of a RuntimeError that the model raises itself")
     spare = probes.on_winding, student.run_until, draw.seed(), "spare"
     expect_raises("RuntimeError", lambda: student.run(*spare), "A module that never runs has no activation.")
 

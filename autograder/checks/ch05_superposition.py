@@ -1,4 +1,4 @@
-"""Checks of solutions/ch05_superposition/chapter.py, version 79380af12f5b.
+"""Checks of solutions/ch05_superposition/chapter.py, version 021e45b39ccb.
 
 Written by `python -m mechinterp_course.authoring ch05_superposition`: edit the source instead.
 """
@@ -237,6 +237,9 @@ def feature_groups__chains_cosines_and_thresholds(student, draw):
     place = order.argsort().tolist()
     apart = sorted([[place[0]], [place[1]], sorted([place[2], place[3]])])
     expect_equal(student.feature_groups(fan[order], 0.5, 0.9), [(group, 1) for group in apart], "figures")
+    links = torch.eye(8)[:7] + torch.eye(8)[1:]  # seven features, of which each meets only the next
+    chain = links[draw.normal(7).argsort()].to(draw.device)
+    expect_equal(student.feature_groups(chain, 0.5, 0.4), [(list(range(7)), 5)], "figures")
     W = torch.tensor(
         [[0.5, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0, -0.4, 0.0], [0.0, 1.0, 0.0]], device=draw.device
     )

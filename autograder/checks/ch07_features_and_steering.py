@@ -1,4 +1,4 @@
-"""Checks of solutions/ch07_features_and_steering/chapter.py, version 77a4d09753ef.
+"""Checks of solutions/ch07_features_and_steering/chapter.py, version e3340ef7d02f.
 
 Written by `python -m mechinterp_course.authoring ch07_features_and_steering`: edit the source instead.
 """

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch14_what_heads_write/chapter.py, version 87862d9e0db1.
+"""Checks of solutions/ch14_what_heads_write/chapter.py, version 1028f7f61c46.
 
 Written by `python -m mechinterp_course.authoring ch14_what_heads_write`: edit the source instead.
 """
@@ -273,9 +273,10 @@ def ov_circuit__agrees_with_the_reference(student, draw):
 
 def ov_circuit__adds_the_first_mlp(student, draw):
     """with `through_mlp` the rows hold the embedding and what the first MLP makes of it, and without it they don't"""
-    model = draw.language_model("course-positional")
-    for through_mlp in (True, False, True):
-        case = model, (0, draw.integer(0, 3)), some_words(draw, model, draw.integer(9, 30)), through_mlp
+    one_layer, model = draw.language_model("course-positional"), draw.language_model()
+    for network, layer, through_mlp in ((one_layer, 0, True), (one_layer, 0, False), (model, 2, True)):
+        words = some_words(draw, network, draw.integer(9, 30))
+        case = network, (layer, draw.integer(0, 3)), words, through_mlp
         expect_close(student.ov_circuit(*case), circuits.ov_circuit(*case), dims="source destination")
 
 

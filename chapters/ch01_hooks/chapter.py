@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch01_hooks", "version": "336b25443827", "source": "solutions/ch01_hooks/chapter.py"}
+#   mechinterp_course: {"chapter": "ch01_hooks", "version": "e892c3a7fc42", "source": "solutions/ch01_hooks/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch01_hooks`, version `336b25443827`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
+*Chapter `ch01_hooks`, version `e892c3a7fc42`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
 """
 
 # %% [markdown]

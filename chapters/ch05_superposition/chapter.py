@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch05_superposition", "version": "79380af12f5b", "source": "solutions/ch05_superposition/chapter.py"}
+#   mechinterp_course: {"chapter": "ch05_superposition", "version": "021e45b39ccb", "source": "solutions/ch05_superposition/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch05_superposition`, version `79380af12f5b`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
+*Chapter `ch05_superposition`, version `021e45b39ccb`, written from `solutions/ch05_superposition/chapter.py` by `python -m mechinterp_course.authoring ch05_superposition`.*
 """
 
 # %% [markdown]

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "77a4d09753ef", "source": "solutions/ch07_features_and_steering/chapter.py"}
+#   mechinterp_course: {"chapter": "ch07_features_and_steering", "version": "e3340ef7d02f", "source": "solutions/ch07_features_and_steering/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch07_features_and_steering`, version `77a4d09753ef`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
+*Chapter `ch07_features_and_steering`, version `e3340ef7d02f`, written from `solutions/ch07_features_and_steering/chapter.py` by `python -m mechinterp_course.authoring ch07_features_and_steering`.*
 """
 
 # %% [markdown]
@@ -312,7 +312,7 @@ Given one feature's activations on many texts, return `(text, position)` where i
 - Only positions where `readable` is true count: BOS and what fills rows up are no contexts, and a feature that fires on BOS
   fires there on every text.
 - Texts on which the feature doesn't fire (0, at all readable positions) are left out.
-- Equal activations, in one text or in several: the earlier position comes first, and at equal positions the earlier text.
+- Of equal activations in one text, the earlier position counts; texts with equal activations come in their own order.
 
 Return a list of pairs of Python integers.
 """

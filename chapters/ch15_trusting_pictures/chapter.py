@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "80e67ab004e2", "source": "solutions/ch15_trusting_pictures/chapter.py"}
+#   mechinterp_course: {"chapter": "ch15_trusting_pictures", "version": "939043c534b3", "source": "solutions/ch15_trusting_pictures/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch15_trusting_pictures`, version `80e67ab004e2`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
+*Chapter `ch15_trusting_pictures`, version `939043c534b3`, written from `solutions/ch15_trusting_pictures/chapter.py` by `python -m mechinterp_course.authoring ch15_trusting_pictures`.*
 """
 
 # %% [markdown]

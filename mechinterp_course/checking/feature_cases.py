@@ -178,9 +178,19 @@ def weights_of(draw, d_model, d_sae=40, scale=1.0):
 
 
 def attributed(function, model, weights, hook, tokens, metric):
-    """What a function finds with a dictionary of these weights; and the parameters' gradients, counted."""
-    per_feature, error = function(model, Dictionary(*weights), hook, tokens, metric)
-    left = sum(parameter.grad is not None for parameter in model.parameters())
+    """What a function finds with a dictionary of these weights; and the parameters' gradients, counted.
+
+    The parameters ask for gradients meanwhile, as those of a model that is being trained do.
+    """
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.requires_grad_(True)
+    try:
+        per_feature, error = function(model, Dictionary(*weights), hook, tokens, metric)
+        left = sum(parameter.grad is not None for parameter, _ in asked)
+    finally:
+        for parameter, before in asked:
+            parameter.requires_grad_(before)
+            parameter.grad = None
     return per_feature.detach(), float(error), left, tokens
 
 

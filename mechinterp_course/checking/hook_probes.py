@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+REFUSED = "this step refuses to run"
 Rows = Float[Tensor, "row feature"]
 Found = tuple[object, ...]
 
@@ -76,6 +77,21 @@ def on_failing(function: Callable, seed: int, name: object, *more: object) -> Fo
     except Exception as error:
         return type(error).__name__, hooks_on(network)
     return "nothing", hooks_on(network)
+
+
+def on_refusing(function: Callable, seed: int, name: str) -> str:
+    """Return the message of what is raised where a network's second step raises a RuntimeError of its own."""
+    network = Winding(seed)
+    network.twice.register_forward_pre_hook(_refuse)
+    try:
+        function(network, name, four_rows(seed))
+    except RuntimeError as error:
+        return str(error)
+    return "nothing"
+
+
+def _refuse(module: nn.Module, inputs: tuple) -> None:
+    raise RuntimeError(REFUSED)
 
 
 def beside_others(function: Callable, seed: int, name: object, *more: object) -> Found:

@@ -363,6 +363,27 @@ def run_until__hides_every_exception(model, name, inputs):
     return kept[0]
 
 
+def run_until__any_runtime_error(model, name, inputs):
+    """The way out is a plain RuntimeError, so that a RuntimeError of the model itself is taken for it.
+
+    Where the model fails, "did not run" is all that one learns.
+    """
+    found = []
+
+    def leave(module, inputs, output):
+        found.append(output.clone())
+        raise RuntimeError("seen enough")
+
+    try:
+        with attached(model, {name: leave}):
+            model(inputs)
+    except RuntimeError:
+        pass
+    if not found:
+        raise RuntimeError(f"{name} did not run")
+    return found[0]
+
+
 def run_until__stops_before_the_module(model, name, inputs):
     """The run is stopped before the module runs, and what it was given is returned, not what it returns.
 

@@ -607,7 +607,7 @@ def check_moves_by_whole_pixels_and_repeats_the_edge(student, draw):
 def check_draws_every_move_for_every_picture_and_call(student, draw):
     """moves are uniform from -most to most, independent of each other between pictures, calls, rows and columns"""
     images, most = draw.normal(24, 1, 6, 7).expand(24, 3, 6, 7).contiguous(), 2
-    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 8)
+    calls = student.run(probes.shaken_often, student.shake, images, most, draw.seed(), 16)
     moves = probes.all_moves(images, calls, most)
     expect(
         moves is not None, "Some picture is not the picture moved by at most `most`, with its edges repeated."
@@ -622,6 +622,8 @@ def check_draws_every_move_for_every_picture_and_call(student, draw):
             f"Moves {name} from -2 to 2 occur with shares {[round(share, 2) for share in shares.tolist()]}."
         )
         expect(bool((shares > 0.07).all()) and bool((shares < 0.38).all()), uneven)
+    ends = (moves.abs() == most).float().mean().item()
+    expect(0.33 < ends < 0.47, f"Of five moves, the two to the ends, -2 and 2, have a share of {ends:.2f}.")
     expect(bool((moves.std(dim=1) > 0).all()), "All pictures of a batch are moved alike.")
     expect(bool((moves.std(dim=0) > 0).any(dim=0).all()), "A picture is moved alike in every call.")
     down, right = moves.flatten(0, 1).T

@@ -506,6 +506,15 @@ def shake__filled_with_black(images, most, generator):
     return _windows(functional.pad(images, [most] * 4), images, _moves(len(images), most, generator), most)
 
 
+def shake__ends_half_as_often(images, most, generator):
+    """Real numbers from -most to most are rounded, so that each end comes half as often as what lies between.
+
+    With `most` 1, one half of the moves is 0.
+    """
+    moves = ((2 * torch.rand(len(images), 2, generator=generator) - 1) * most).round().long()
+    return _moved(images, most, moves.tolist())
+
+
 def shake__one_move_for_the_batch(images, most, generator):
     """One move is drawn for the whole batch.
 

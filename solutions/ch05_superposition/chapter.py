@@ -616,6 +616,9 @@ def check_chains_cosines_and_thresholds(student, draw):
     place = order.argsort().tolist()
     apart = sorted([[place[0]], [place[1]], sorted([place[2], place[3]])])
     expect_equal(student.feature_groups(fan[order], 0.5, 0.9), [(group, 1) for group in apart], "figures")
+    links = torch.eye(8)[:7] + torch.eye(8)[1:]  # seven features, of which each meets only the next
+    chain = links[draw.normal(7).argsort()].to(draw.device)
+    expect_equal(student.feature_groups(chain, 0.5, 0.4), [(list(range(7)), 5)], "figures")
     W = torch.tensor(
         [[0.5, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0, -0.4, 0.0], [0.0, 1.0, 0.0]], device=draw.device
     )

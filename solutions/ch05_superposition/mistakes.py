@@ -613,6 +613,21 @@ def feature_groups__no_chains(W, least=0.5, threshold=0.15):
     return found
 
 
+def feature_groups__two_links_at_most(W, least=0.5, threshold=0.15):
+    """Chains are followed for two links only: neighbours, and neighbours of neighbours.
+
+    A long chain falls into pieces.
+    """
+    norms, near = W.norm(dim=1), (_unit(W) @ _unit(W).T).abs() > threshold
+    left, found = [f for f in range(len(W)) if norms[f] >= least], []
+    while left:
+        near_first = [f for f in left if near[left[0], f]]
+        group = [f for f in left if near[near_first, f].any()]
+        left = [f for f in left if f not in group]
+        found.append((group, _rank(W[group], threshold)))
+    return found
+
+
 def feature_groups__antipodes_missed(W, least=0.5, threshold=0.15):
     """The cosine is compared without its absolute value: opposite features don't meet.
 

@@ -250,7 +250,7 @@ Given one feature's activations on many texts, return `(text, position)` where i
 - Only positions where `readable` is true count: BOS and what fills rows up are no contexts, and a feature that fires on BOS
   fires there on every text.
 - Texts on which the feature doesn't fire (0, at all readable positions) are left out.
-- Equal activations, in one text or in several: the earlier position comes first, and at equal positions the earlier text.
+- Of equal activations in one text, the earlier position counts; texts with equal activations come in their own order.
 
 Return a list of pairs of Python integers."""
 

@@ -329,6 +329,25 @@ def attribute_features__through_the_encoder(model, sae, hook, tokens, metric):
     return (feature_acts * (gradient @ sae.W_enc)).sum((0, 1)), error
 
 
+def attribute_features__gradients_left(model, sae, hook, tokens, metric):
+    """`backward()` is called, which leaves gradients in all parameters that ask for them.
+
+    `torch.autograd.grad` gives one gradient and leaves none.
+    """
+    held = []
+
+    def leaf(activation):
+        held.append(activation.detach().clone().requires_grad_())
+        return held[0]
+
+    with torch.enable_grad(), hooks.edit(model, {hook: leaf}):
+        metric(model(tokens)).backward()
+    x, gradient = held[0].detach(), held[0].grad
+    feature_acts = sae.encode(x).detach()
+    per_feature = (feature_acts * (gradient @ sae.W_dec.T)).sum((0, 1))
+    return per_feature, (gradient * (x - sae.decode(feature_acts))).sum().item()
+
+
 def attribute_features__gradient_alone(model, sae, hook, tokens, metric):
     """The gradient isn't multiplied by the feature's activation, so that silent features get a share.
 

@@ -551,6 +551,16 @@ def ov_circuit__query_and_key(model, head, tokens, through_mlp=False):
     return _rows(model, tokens, through_mlp) @ model.W_Q[head] @ model.W_K[head].T @ model.W_U[:, tokens]
 
 
+def ov_circuit__mlp_of_its_own_layer(model, head, tokens, through_mlp=False):
+    """The rows go through the MLP of the head's own layer, which comes after the head, not through the first.
+
+    Right for heads of layer 0 only.
+    """
+    rows, block = model.W_E[tokens], model.blocks[head[0]]
+    rows = rows + block.mlp(block.ln2(rows[None]))[0] if through_mlp else rows
+    return rows @ model.W_V[head] @ model.W_O[head] @ model.W_U[:, tokens]
+
+
 def ov_circuit__transposed(model, head, tokens, through_mlp=False):
     """The axes are swapped: destinations down, sources across.
 
