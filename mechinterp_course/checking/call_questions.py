@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from mechinterp_course.checking import hook_trace
+from mechinterp_course.checking import hook_trace, probes
 from mechinterp_course.checking.cases import Case
 from mechinterp_course.checking.elements import family
 from mechinterp_course.checking.evidence import number
@@ -28,6 +28,15 @@ def hooks(inquiry: Inquiry) -> list[str]:
     words = {name: value for name, value in inquiry.wrong[0].arguments.items() if isinstance(value, str)}
     where = " and ".join(f"`{name}`={value!r}" for name, value in words.items())
     return [f"With {where}: {sentence}" if where else sentence for sentence in said]
+
+
+def hooks_left(inquiry: Inquiry) -> list[str]:
+    """Hooks that are still on a model after a call."""
+    for case in inquiry.wrong[:1] if inquiry.of_a_model else ():
+        left = inquiry.student.run(probes.hooks_left, inquiry.answer, case.values)
+        if type(left) is int and left > probes.hooks_left(inquiry.reference, case.values):
+            return [f"After a call, {left} of your hooks {'is' if left == 1 else 'are'} still on the model."]
+    return []
 
 
 def ignored_arguments(inquiry: Inquiry) -> list[str]:

@@ -61,13 +61,14 @@ def _probe(inquiry: Inquiry, name: str) -> Probed | None:
         return None  # in steps larger than those that were tried
     shape = case.expected.shape if isinstance(case.expected, Tensor) else ()
     outcome = torch.tensor(list(product(*map(range, shape))), dtype=torch.int64)
+    outcome = outcome.reshape(math.prod(shape), len(shape)) if shape else torch.zeros(right[0].shape[1], 0)
     probing = Probing(
         argument=name,
         names=axis_names(inquiry.parameters[name].annotation),
         sizes=tuple(value.shape),
         places=torch.tensor(tried),
         result_names=axis_names(inspect.signature(inquiry.reference).return_annotation),
-        outcome=outcome.reshape(math.prod(shape), len(shape)),
+        outcome=outcome,
         values=torch.stack([value[tuple(entry)] for entry in tried]).double(),
     )
     return probing, yours[0], right[0]

@@ -17,6 +17,7 @@ from mechinterp_course.checking.evidence import number
 
 MOST_PROBES, SAMPLED = 420, 60
 MATTERS, SILENT = 1e-4, 1e-6  # of the largest slope: above it an entry counts, below it does not
+FAINT = 1e-6  # of the largest slope of all, at which an entry of the result hardly moves at all
 LISTED = 3  # places named one by one
 VAGUE = "places along"
 Pairs = Bool[Tensor, "probe entry"]  # of an entry of the argument and one of the result
@@ -68,10 +69,22 @@ def places_to_probe(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def compared(probing: Probing, yours: Tensor, right: Tensor) -> list[str]:
-    """Return what is true of an answer's slopes and not of the right ones, the most telling first."""
+    """Return what is true of an answer's slopes and not of the right ones, the most telling first.
+
+    Entries of the result that move in both come first: a ReLU may have silenced others in one of the two.
+    """
     ours, theirs = _counts(yours), _counts(right)
     if not ours[0].any() and theirs[0].any():
         return [f"Your result does not change with `{probing.argument}`."]
+    moved = ours[0].any(dim=0) & theirs[0].any(dim=0)
+    return _in_columns(probing, ours, theirs, moved) or _in_columns(probing, ours, theirs, ~moved | moved)
+
+
+def _in_columns(
+    probing: Probing, ours: tuple[Pairs, Pairs], theirs: tuple[Pairs, Pairs], columns: Bool[Tensor, " entry"]
+) -> list[str]:
+    """Return which entries count and should not, or the other way round, for some entries of the result."""
+    ours, theirs = ([pairs & columns for pairs in each] for each in (ours, theirs))
     extra, missing, both = ours[0] & theirs[1], ours[1] & theirs[0], ours[0] & theirs[0]
     found = []
     if extra.any() and (where := told_apart(probing, extra, theirs[0])):
@@ -100,7 +113,7 @@ def weighed(probing: Probing, yours: Tensor, right: Tensor) -> list[str]:
 def _counts(slopes: Float[Tensor, "probe entry"]) -> tuple[Pairs, Pairs]:
     """Return the pairs in which the entry certainly counts, and those in which it certainly does not."""
     sizes = slopes.abs().nan_to_num()
-    largest = sizes.max().clamp(min=1e-12)
+    largest = sizes.amax(dim=0).clamp(min=max(FAINT * sizes.max().item(), 1e-12))
     return sizes > MATTERS * largest, sizes <= SILENT * largest
 
 

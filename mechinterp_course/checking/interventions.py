@@ -15,7 +15,9 @@ def differences(yours: list[Edit], right: list[Edit]) -> list[str]:
     """Return what is different in the changes that two calls made to the model's activations."""
     if not all(map(_is_sound, yours)):
         return []
-    hooks = sum(edit.get("hooks", 0) for edit in yours)
+    hooks, right_hooks = (sum(edit.get("hooks", 0) for edit in edits) for edits in (yours, right))
+    if hooks and not right_hooks:
+        return []  # the reference does it in another way
     yours, right = ([edit for edit in edits if edit["point"]] for edits in (yours, right))
     if not right:
         return ["Your hooks change activations, though none should be changed."] if yours else []

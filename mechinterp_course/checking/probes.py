@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 STEP = 1e-2  # of the standard deviation of an argument's values
@@ -24,7 +25,7 @@ def slopes(
     """
     for exact in (True, False):
         try:
-            return _slopes(function, [_exact(each) if exact else each for each in arguments], place, probes)
+            return _slopes(function, in_double(arguments) if exact else arguments, place, probes)
         except Exception:
             continue
     return None
@@ -34,12 +35,12 @@ def _slopes(
     function: Callable, arguments: list[object], place: int, probes: Sequence[tuple[int, ...]]
 ) -> tuple[Tensor, Tensor]:
     values, until = arguments[place], time.monotonic() + SECONDS
-    before = _flat(function(*map(_copy, arguments)))
+    before = flat(function(*map(_copy, arguments)))
     rows = []
     for probe in probes:
         changed = values.clone()
         step = _change(changed, tuple(probe))
-        after = _flat(function(*(changed if i == place else _copy(each) for i, each in enumerate(arguments))))
+        after = flat(function(*(changed if i == place else _copy(each) for i, each in enumerate(arguments))))
         rows.append((after - before) / step)
         if time.monotonic() > until:
             raise TimeoutError
@@ -56,17 +57,19 @@ def _change(values: Tensor, place: tuple[int, ...]) -> float:
     return 1.0
 
 
-def _exact(value: object) -> object:
-    return value.double() if isinstance(value, Tensor) and value.dtype == torch.float32 else value
+def in_double(arguments: list[object]) -> list[object]:
+    """Return the arguments with tensors of single precision in double precision."""
+    return [a.double() if isinstance(a, Tensor) and a.dtype == torch.float32 else a for a in arguments]
 
 
 def _copy(value: object) -> object:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _flat(result: object) -> Tensor:
+def flat(result: object) -> Float[Tensor, " number"]:
+    """Return the numbers of a result one after another; a list or tuple may hold numbers and tensors."""
     if isinstance(result, list | tuple):
-        result = torch.tensor(result)
+        return torch.cat([flat(each) for each in result]) if result else torch.zeros(0).double()
     values = result if isinstance(result, Tensor) else torch.tensor(float(result), dtype=torch.float64)
     return values.detach().double().flatten()
 
@@ -81,6 +84,26 @@ def results(function: Callable, calls: list[list[object]]) -> list[object]:
             found.append(f"raises {type(error).__name__}")
         forget_hooks(arguments)
     return found
+
+
+def hooks_left(function: Callable, arguments: list[object]) -> int:
+    """Return how many more hooks hang on the models among the arguments after a call than before it."""
+    forget_hooks(arguments)
+    before = _hooks_on(arguments)
+    try:
+        function(*map(_copy, arguments))
+    except Exception:
+        return 0
+    left = _hooks_on(arguments) - before
+    forget_hooks(arguments)
+    return left
+
+
+def _hooks_on(arguments: list[object]) -> int:
+    models = [value for value in arguments if isinstance(value, nn.Module)]
+    return sum(
+        len(each._forward_hooks) + len(each._forward_pre_hooks) for m in models for each in m.modules()
+    )
 
 
 def forget_hooks(arguments: list[object]) -> None:

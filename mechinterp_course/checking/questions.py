@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable
 
-from mechinterp_course.checking import call_questions, entry_questions, result_questions
+from mechinterp_course.checking import call_questions, entry_questions, law_questions, result_questions
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.slips import Slip
 from mechinterp_course.checking.verdict import StudentFault
 
 Question = Callable[[Inquiry], list[str]]
 MOST_SAID = 2
-QUICK = (call_questions.when_wrong, call_questions.hooks)
+QUICK = (call_questions.hooks_left, call_questions.when_wrong, call_questions.hooks)
 QUESTIONS = (
     call_questions.put_right,
     *QUICK,
@@ -20,7 +20,10 @@ QUESTIONS = (
     result_questions.scaled_argument,
     result_questions.linearity,
     entry_questions.weights,
-    result_questions.laws,
+    law_questions.order,
+    law_questions.one_alone,
+    law_questions.laws,
+    law_questions.wrong_parts,
     call_questions.verdicts,
 )
 ODD = (

@@ -9,9 +9,9 @@ from torch import Tensor
 from mechinterp_course.checking.cases import Case
 from mechinterp_course.checking.evidence import number
 from mechinterp_course.checking.inquiry import Inquiry, axis_names
+from mechinterp_course.checking.probes import in_double
 
 MOST_CALLS = 8
-NO_NUMBER = "is no number"
 SCALES = 24  # eighths of a power of e, up and down, that a scale is sought in
 SIZES: dict[str, Callable[[float], float]] = {
     "times the size of `{}`": lambda size: size,
@@ -24,10 +24,6 @@ SIZES: dict[str, Callable[[float], float]] = {
     "divided by the square root of the size of `{}`": lambda size: size**-0.5,
     "times (`{0}` - 1) / `{0}`": lambda size: (size - 1) / size,
     "times `{0}` / (`{0}` - 1)": lambda size: size / (size - 1),
-}
-LAWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "doubled": lambda values: 2 * values,
-    "raised by 1 everywhere": lambda values: values + 1,
 }
 
 
@@ -108,12 +104,13 @@ def scaled_argument(inquiry: Inquiry) -> list[str]:
 
 def _fitted_scale(inquiry: Inquiry, name: str, case: Case, actual: object) -> float | None:
     """Return the number that makes the reference give `actual`, None if no positive one does."""
-    value, target = case.arguments[name].double(), _plain(actual)
+    arguments = dict(zip(case.arguments, in_double(case.values), strict=True))
+    value, target = arguments[name], _plain(actual)
     if target.numel() < 3:
         return None
 
     def gap(power: float) -> float:
-        scaled = {**case.arguments, name: value * math.exp(power)}
+        scaled = {**arguments, name: value * math.exp(power)}
         found = _plain(inquiry.reference(*scaled.values()))
         return (found - target).abs().max().item() if found.shape == target.shape else math.inf
 
@@ -124,30 +121,6 @@ def _fitted_scale(inquiry: Inquiry, name: str, case: Case, actual: object) -> fl
         low, high = (low, high - third) if gap(low + third) < gap(high - third) else (low + third, high)
     close = gap((low + high) / 2) <= 1e-4 * max(target.abs().max().item(), 1e-6)
     return math.exp((low + high) / 2) if close else None
-
-
-def laws(inquiry: Inquiry) -> list[str]:
-    """How the result follows when a whole argument is doubled, or raised by 1."""
-    found = []
-    for name in inquiry.measured:
-        case = inquiry.case_with(name)
-        for how, change in LAWS.items() if case else ():
-            other = list({**case.arguments, name: change(case.arguments[name])}.values())
-            right = _follows(case.expected, inquiry.reference(*other))
-            yours = _follows(*inquiry.call(case.values, other))
-            if yours != right and yours != NO_NUMBER:
-                found.append(f"When `{name}` is {how}, the expected value {right}, and yours {yours}.")
-    return found
-
-
-def _follows(before: object, after: object) -> str:
-    before, after = _plain(before), _plain(after)
-    if not (before.isfinite().all() and after.isfinite().all()):
-        return NO_NUMBER
-    for said, expected in (("stays as it is", before), ("doubles", 2 * before), ("rises by 1", before + 1)):
-        if before.shape == after.shape and torch.allclose(after, expected, rtol=1e-4, atol=1e-5):
-            return said
-    return "follows another rule"
 
 
 def linearity(inquiry: Inquiry) -> list[str]:
@@ -167,9 +140,10 @@ def linearity(inquiry: Inquiry) -> list[str]:
 
 def _in_a_line(case: Case, name: str) -> list[list[object]]:
     """Return three calls in which an argument goes two equal small steps in one random direction."""
-    value = case.arguments[name].double()
+    arguments = dict(zip(case.arguments, in_double(case.values), strict=True))
+    value = arguments[name]
     step = 0.05 * value.std() * torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
-    return [list({**case.arguments, name: value + times * step}.values()) for times in (0, 1, 2)]
+    return [list({**arguments, name: value + times * step}.values()) for times in (0, 1, 2)]
 
 
 def _is_straight(results: list[object]) -> bool | None:
