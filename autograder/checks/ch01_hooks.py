@@ -1,4 +1,4 @@
-"""Checks of solutions/ch01_hooks/chapter.py, version e892c3a7fc42.
+"""Checks of solutions/ch01_hooks/chapter.py, version 925ca020d8cb.
 
 Written by `python -m mechinterp_course.authoring ch01_hooks`: edit the source instead.
 """
@@ -102,7 +102,9 @@ def attached__removes_its_own_hooks_when_the_body_raises(student, draw):
     for error in ("ValueError", "KeyboardInterrupt"):
         raised, message, left = student.run(probes.after_a_failure, student.attached, draw.seed(), error)
         expect_equal([raised, message], [error, "in the block"], what="exceptions")
-        expect_equal(left, 2, what="hooks left, of which two are somebody else's")
+        expect(
+            left == 2, f"Hooks on the model after the block: {left}. Two of somebody else's should be left."
+        )
 
 
 def attached__nests_and_refuses_wrong_paths(student, draw):
@@ -111,7 +113,7 @@ def attached__nests_and_refuses_wrong_paths(student, draw):
     expect_equal([outer, inner], [2, 1], what="calls of the outer and the inner hook")
     raised, left = student.run(probes.with_a_wrong_path, student.attached, draw.seed())
     expect(raised is True, "A path that the model doesn't have raised nothing.")
-    expect_equal(left, 0, what="hooks left after a wrong path")
+    expect(left == 0, f"After a block with a wrong path {left} hooks are left on the model.")
 
 
 def cache_activations__agrees_with_the_reference(student, draw):

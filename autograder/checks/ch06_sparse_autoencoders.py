@@ -1,4 +1,4 @@
-"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version da6c82c51ecf.
+"""Checks of solutions/ch06_sparse_autoencoders/chapter.py, version b06de32c6bfa.
 
 Written by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`: edit the source instead.
 """
@@ -399,7 +399,7 @@ def loss_recovered__agrees_with_the_reference(student, draw):
         expect_close(found, expected)
     expect_untouched(student, student.loss_recovered, model, tokens, hook, half_of_it)
     left = student.run(hooks_left, student.loss_recovered, model, tokens, hook, half_of_it)
-    expect_equal(left, 0, what="hook points with a hook left")
+    expect(left == 0, f"After the call {left} hook points of the model have a hook more than before.")
 
 
 def loss_recovered__knows_its_ends(student, draw):

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "da6c82c51ecf", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
+#   mechinterp_course: {"chapter": "ch06_sparse_autoencoders", "version": "b06de32c6bfa", "source": "solutions/ch06_sparse_autoencoders/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch06_sparse_autoencoders`, version `da6c82c51ecf`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
+*Chapter `ch06_sparse_autoencoders`, version `b06de32c6bfa`, written from `solutions/ch06_sparse_autoencoders/chapter.py` by `python -m mechinterp_course.authoring ch06_sparse_autoencoders`.*
 """
 
 # %% [markdown]
@@ -874,7 +874,7 @@ def check_agrees_with_the_reference(student, draw):
         expect_close(found, expected)
     expect_untouched(student, student.loss_recovered, model, tokens, hook, half_of_it)
     left = student.run(hooks_left, student.loss_recovered, model, tokens, hook, half_of_it)
-    expect_equal(left, 0, what="hook points with a hook left")
+    expect(left == 0, f"After the call {left} hook points of the model have a hook more than before.")
 
 
 if __name__ == "__main__":

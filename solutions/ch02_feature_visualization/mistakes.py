@@ -100,6 +100,15 @@ def channel_activation__without_gradients(model, layer, channel, images):
     return channel_activation(model, layer, channel, images).detach()
 
 
+def channel_activation__divided_before_the_mean(model, layer, channel, images):
+    """Pictures are divided by the standard deviation first, and the mean is taken away after that.
+
+    The mean that is taken away is too small by the standard deviation.
+    """
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (model.mean, model.std))
+    return _answers(model, layer, images / std - mean, normalize=False)[:, channel].mean(dim=(1, 2))
+
+
 # top_examples ---------------------------------------------------------------------------------------------
 
 
@@ -387,6 +396,14 @@ def fourier_to_pixels__frequencies_added(spectrum, width):
     """
     down = torch.fft.fftfreq(spectrum.shape[2]).abs()
     return _planes(spectrum, width, grid=down[:, None] + torch.fft.rfftfreq(width)[None])
+
+
+def fourier_to_pixels__constant_by_the_shorter_side(spectrum, width):
+    """The constant is divided by one over the shorter side, not over the longer one.
+
+    Square planes are right, others have another mean.
+    """
+    return _planes(spectrum, width, least=1 / min(spectrum.shape[2], width))
 
 
 # colour_basis ---------------------------------------------------------------------------------------------

@@ -88,6 +88,15 @@ def head_logit_attribution__summed_over_positions(model, tokens, right, wrong):
     return sum(_attribution(model, tokens[:, :length], right, wrong) for length in lengths)
 
 
+def head_logit_attribution__reshaped_columns(model, tokens, right, wrong):
+    """Columns of W_U are made rows by a reshape, not by a transpose, so that numbers of several prompts mix.
+
+    A single prompt is right.
+    """
+    direction = (model.W_U[:, right] - model.W_U[:, wrong]).reshape(len(tokens), -1)
+    return _attribution(model, tokens, right, wrong, direction=direction)
+
+
 # patch_residual -------------------------------------------------------------------------------------------
 
 
@@ -457,6 +466,19 @@ def path_logits__anything_accepted(model, clean, corrupted, sender, receivers, t
     return _path(model, clean, corrupted, sender, receivers, through if receivers else "k", frozen)
 
 
+def path_logits__receivers_in_one_layer(
+    model, clean, corrupted, sender, receivers, through="k", frozen=("heads", "mlps")
+):
+    """All receivers are patched in the layer of the first one, whichever layer they are in.
+
+    With receivers in one layer nothing shows.
+    """
+    layer = receivers[0][0]
+    _expect_path(sender, receivers, through, frozen)
+    moved = [(layer, head) for _, head in receivers]
+    return _path(model, clean, corrupted, sender, moved, through, frozen)
+
+
 # composition_scores ---------------------------------------------------------------------------------------
 
 
@@ -547,6 +569,14 @@ def composition_scores__other_inputs_accepted(model, into):
     A misspelt input gives the scores of V-composition.
     """
     return _scores(model, into if into in ("q", "k") else "v")
+
+
+def composition_scores__columns_for_rows(model, into):
+    """The matrices are multiplied in the order for column vectors: the reader's before the sender's.
+
+    What the sender reads is held against what the receiver writes.
+    """
+    return _scores(model, into, product=lambda sent, read: read @ sent)
 
 
 # what several of them share -------------------------------------------------------------------------------
@@ -700,6 +730,7 @@ def _scores(
     reads=None,
     earlier=lambda sender, receiver: sender < receiver,
     order="fro",
+    product=lambda sent, read: sent @ read,
 ):
     qk = model.W_Q @ model.W_K.mT
     whole = {"q": qk, "k": qk.mT, "v": model.W_V @ model.W_O}
@@ -712,7 +743,7 @@ def _scores(
         for later in [each for each in range(layers) if earlier(place[0], each)]:
             product, writing, reading = (
                 torch.linalg.matrix_norm(each, ord=order)
-                for each in (out[place] @ matrix[later], out[place], matrix[later])
+                for each in (product(out[place], matrix[later]), out[place], matrix[later])
             )
             scores[place][later] = product / divide(writing, reading)
     return scores

@@ -693,6 +693,15 @@ def feature_groups__thresholds_of_its_own(W, least=0.5, threshold=0.15):
     return geometry.feature_groups(W)
 
 
+def feature_groups__numerical_rank(W, least=0.5, threshold=0.15):
+    """Dimensions are the numerical rank: every singular value above rounding counts, however small.
+
+    With a little noise a pair spans two dimensions.
+    """
+    found = geometry.feature_groups(W, least, threshold)
+    return [(group, int(torch.linalg.matrix_rank(W[group]))) for group, _ in found]
+
+
 # phase_losses ---------------------------------------------------------------------------------------------
 
 

@@ -887,7 +887,7 @@ def check_agrees_with_the_reference(student, draw):
         expect_close(found, expected)
     expect_untouched(student, student.loss_recovered, model, tokens, hook, half_of_it)
     left = student.run(hooks_left, student.loss_recovered, model, tokens, hook, half_of_it)
-    expect_equal(left, 0, what="hook points with a hook left")
+    expect(left == 0, f"After the call {left} hook points of the model have a hook more than before.")
 
 
 # %% tags=["check", "hidden"] points=3

@@ -239,6 +239,15 @@ def direct_logits__with_biases(model, directions):
     return direct_logits(model, directions) + (norm.bias @ model.W_U + model.b_U).detach()
 
 
+def direct_logits__weight_before_the_mean(model, directions):
+    """LayerNorm's weight is multiplied first, and the mean over d_model taken away after it.
+
+    A constant direction still says something.
+    """
+    scaled = directions * model.ln_final.original_component.weight
+    return ((scaled - scaled.mean()) @ model.W_U).detach()
+
+
 # intruder_items -------------------------------------------------------------------------------------------
 
 

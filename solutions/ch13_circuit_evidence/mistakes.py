@@ -290,6 +290,28 @@ def attribute_heads__patched_truly(model, clean, corrupted, right, wrong):
     return torch.stack(effects).view(model.cfg.n_layers, model.cfg.n_heads)
 
 
+def attribute_heads__cut_between_layers(model, clean, corrupted, right, wrong):
+    """Every layer's z is detached on the way, so that lower heads get no gradient through higher ones.
+
+    The last layer is right, the first lacks what it does through later heads.
+    """
+    with torch.no_grad():
+        _, cache = model.run_with_cache(clean)
+    kept = []
+
+    def keep(z, hook):
+        kept.append(z.detach().clone().requires_grad_(True))
+        return kept[-1]
+
+    with torch.enable_grad():
+        logits = model.run_with_hooks(corrupted, fwd_hooks=[(name, keep) for name in _z_names(model)])
+        row = torch.arange(len(logits))
+        value = (logits[row, -1, right] - logits[row, -1, wrong]).mean()
+        gradients = torch.autograd.grad(value, kept)
+    steps = [cache[name] - z.detach() for name, z in zip(_z_names(model), kept, strict=True)]
+    return _dot(steps, gradients)
+
+
 # break_circuit --------------------------------------------------------------------------------------------
 
 

@@ -283,6 +283,30 @@ def in_context_bigrams__an_even_share_when_new(tokens, d_vocab):
     return torch.where(shares.sum(-1, keepdim=True) > 0, shares, torch.full_like(shares, 1 / d_vocab))
 
 
+def in_context_bigrams__repeats_count_once(tokens, d_vocab):
+    """A follower counts once, however often it has followed: `counts[followers] += 1` adds once for equal ones.
+
+    After A B A B A C A, B and C get a half each.
+    """
+
+    def followers_of(row, i):
+        return row[(row[:i] == row[i]).nonzero()[:, 0] + 1].unique()
+
+    return _followers(tokens, d_vocab, followers_of)
+
+
+def in_context_bigrams__neighbour_left_out(tokens, d_vocab):
+    """Only positions before the last but one count, so that a token twice in a row doesn't follow itself.
+
+    A A gives nothing.
+    """
+
+    def followers_of(row, i):
+        return row[(row[: max(i - 1, 0)] == row[i]).nonzero()[:, 0] + 1]
+
+    return _followers(tokens, d_vocab, followers_of)
+
+
 # refute_period_detector -----------------------------------------------------------------------------------
 
 
@@ -529,6 +553,19 @@ def residual_components__position_in_the_embedding(model, tokens):
     """
     parts = residual_components(model, tokens)
     return parts | {"embed": parts["embed"] + parts["pos_embed"]}
+
+
+def residual_components__attention_without_its_bias(model, tokens):
+    """What attention wrote is added up from z and W_O, and the bias b_O is forgotten.
+
+    The parts no longer add up to the stream.
+    """
+    found = residual_components(model, tokens)
+    _, cache = _run(model, tokens)
+    for layer in range(model.cfg.n_layers):
+        z = cache[f"blocks.{layer}.attn.hook_z"][:, -1]
+        found[f"attn {layer}"] = torch.einsum("bhd,hdm->bm", z, model.W_O[layer])
+    return found
 
 
 # ov_circuit -----------------------------------------------------------------------------------------------

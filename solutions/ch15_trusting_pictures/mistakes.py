@@ -214,6 +214,25 @@ def variance_explained__dead_channels_full(values, group):
     return torch.where(values.std(0) > 0, found, torch.ones_like(found))
 
 
+def variance_explained__groups_weigh_the_same(responses, group):
+    """The variances of the groups are averaged, so that a small group weighs as much as a large one.
+
+    With groups of equal size nothing shows.
+    """
+    each = [responses[group == g] for g in group.unique()]
+    within = torch.stack([x.var(0) if len(x) > 1 else torch.zeros_like(x[0]) for x in each]).mean(0)
+    return _share(within, responses.var(0))
+
+
+def variance_explained__counted_by_the_highest_number(responses, group):
+    """The number of groups is taken to be the highest number plus one, as if none were left out.
+
+    Other names for the groups give other values.
+    """
+    within, _ = _squares(responses, group)
+    return _share(within / (len(group) - int(group.max()) - 1), responses.var(0))
+
+
 # edit_effect ----------------------------------------------------------------------------------------------
 
 
@@ -295,6 +314,15 @@ def edit_effect__dead_channels_zero(before, after, usual):
     No entry is NaN.
     """
     return edit_effect(before, after, usual).nan_to_num(0.0)
+
+
+def edit_effect__root_of_the_usual(before, after, usual):
+    """The standard error is divided by the root of the number of `usual` pictures, not of the edited ones.
+
+    The interval has nothing to do with how many pictures were edited.
+    """
+    found = _effect(before, after, _unit(usual))
+    return found[0] + (found - found[0]) * (len(before) / len(usual)) ** 0.5
 
 
 # find_polysemantic_channel --------------------------------------------------------------------------------

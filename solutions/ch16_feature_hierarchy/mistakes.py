@@ -95,6 +95,21 @@ def effective_receptive_field__one_of_nothing(gradient, row, column, share=0.9):
     return _grown(gradient.abs().sum(dim=(0, 1)), row, column, share, careful=False)
 
 
+def effective_receptive_field__wraps_at_the_edge(gradient, row, column, share=0.9):
+    """Near an edge the square's first row or column is negative, which Python counts from the other end.
+
+    What lies beyond the picture then holds what lies at the far side, or the square is empty until it is larger.
+    """
+    weight = gradient.abs().sum((0, 1))
+    if not weight.any():
+        raise ValueError("nothing to hold")
+    for half in range(max(weight.shape)):
+        square = weight[row - half : row + half + 1, column - half : column + half + 1]
+        if square.sum() >= share * weight.sum():
+            return 2 * half + 1
+    return 2 * max(weight.shape) - 1
+
+
 # orientation_tuning ---------------------------------------------------------------------------------------
 
 
@@ -355,6 +370,15 @@ def diversity__first_against_the_others(activations):
     return _cosines(_gram(activations))[0, 1:].mean() if len(activations) > 1 else activations.new_zeros(())
 
 
+def diversity__row_by_row(activations):
+    """The cosine is taken of each row of the Gram matrices and averaged, not of the whole matrices.
+
+    A channel that hardly answers counts as much as a loud one.
+    """
+    unit = functional.normalize(_gram(activations), dim=2)
+    return _off_diagonal(torch.einsum("ick,jck->ij", unit, unit) / unit.shape[1])
+
+
 # caricature_score -----------------------------------------------------------------------------------------
 
 
@@ -414,6 +438,14 @@ def caricature_score__mean_over_places(activations, target, power=1.0):
     All scores are smaller by the number of activations.
     """
     return steps_of.caricature_score(activations, target, power) / target.numel()
+
+
+def caricature_score__floor_after_the_power(activations, target, power=1.0):
+    """The floor of 0.1 is put under the cosine's power, not under the cosine.
+
+    With a power of 2, pictures with a cosine below 0.3 score too much.
+    """
+    return _dot(activations, target) * (_cosine(activations, target) ** power).clamp(min=0.1)
 
 
 # what they are made of ------------------------------------------------------------------------------------

@@ -313,6 +313,15 @@ def share_cut_interval__normal_approximation(before, after, resamples, seed, lev
     return share - reach * spread, share + reach * spread
 
 
+def share_cut_interval__new_refusals_ignored(before, after, resamples, seed, level=0.95):
+    """After the cut only what was refused before is counted, so that new refusals don't count against it.
+
+    The share is never below 0.
+    """
+    _refuse(before)
+    return _percentiles(_cuts(before, before & after, _draw(before, resamples, seed)), level)
+
+
 # word_direction -------------------------------------------------------------------------------------------
 
 
@@ -376,6 +385,16 @@ def word_direction__each_difference_normalized(model, hook, tokens, others):
     differ = tokens != others
     each = _at_places(model, hook, tokens, differ) - _at_places(model, hook, others, differ)
     return _unit((each / each.norm(dim=-1, keepdim=True)).mean(0))
+
+
+def word_direction__means_scaled_first(model, hook, tokens, others):
+    """Each of the two means is scaled to length 1 before they are subtracted, not only the difference.
+
+    The longer of the two loses what it has more.
+    """
+    means = (_at_places(model, hook, rows, tokens != others).mean(0) for rows in (tokens, others))
+    one, other = map(_unit, means)
+    return _unit(one - other)
 
 
 # smallest_dose --------------------------------------------------------------------------------------------
