@@ -5,11 +5,12 @@ keeps the judgements of those whose text stayed, and prints the names of those t
 chapters or exercises after it restrict it to these.
 """
 
+import ast
 import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -81,6 +82,7 @@ def wrong_answers() -> dict[str, Callable]:
     return {name: answer for exercise in written for name, answer in answers(exercise).items()}
 
 
+@cache
 def chapter_of(exercise: str) -> str:
     """Return the chapter that an exercise is in."""
     return next(
@@ -88,17 +90,22 @@ def chapter_of(exercise: str) -> str:
     )
 
 
-def elsewhere() -> dict[str, Callable]:
-    """Return the wrong answers to the exercises of the other chapters."""
-    slugs = sorted(path.stem for path in ELSEWHERE.glob("ch*.py"))
-    return {name: answer for slug in slugs for name, answer in answers_elsewhere(slug).items()}
+def names_elsewhere() -> list[str]:
+    """Return the names of the wrong answers to exercises of other chapters, without running anything."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ELSEWHERE.glob("ch*.py"))]
+    return [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
-def all_answers() -> dict[str, Callable]:
-    """Return every answer of this folder."""
+def answers_here() -> dict[str, Callable]:
+    """Return every answer to the exercises that the first sets are about."""
     later = ("fresh", "third_for_development", "third_held_out", "right_but_unusual")
-    more = {name: answer for module in later for name, answer in answers(module).items()}
-    return wrong_answers() | more | elsewhere()
+    return wrong_answers() | {name: answer for module in later for name, answer in answers(module).items()}
+
+
+def find_answer(name: str) -> Callable:
+    """Return the answer of a name, wherever it is."""
+    slug = chapter_of(name.partition("__")[0])
+    return (answers_here() if slug in CHAPTERS else answers_elsewhere(slug))[name]
 
 
 def explanation(name: str, answer: Callable) -> str:
@@ -157,9 +164,9 @@ def recorded() -> dict[str, dict]:
     return json.loads(JUDGEMENTS.read_text(encoding="utf-8")) if JUDGEMENTS.exists() else {}
 
 
-def record(chosen: dict[str, Callable]) -> list[str]:
-    """Write the explanations of the chosen answers down and return the names of those to be judged (anew)."""
-    return write({name: explanation(name, answer) for name, answer in chosen.items()})
+def record(names: Sequence[str]) -> list[str]:
+    """Write the explanations of these answers down and return the names of those to be judged (anew)."""
+    return write({name: explanation(name, find_answer(name)) for name in names})
 
 
 def write(texts: dict[str, str]) -> list[str]:
@@ -175,13 +182,11 @@ def write(texts: dict[str, str]) -> list[str]:
     return open_ones
 
 
-def answers_to(names: list[str]) -> dict[str, Callable]:
-    """Return the answers to these exercises, or those of these chapters; all of them without names."""
-    return {
-        name: answer
-        for name, answer in all_answers().items()
-        if not names or {(exercise := name.partition("__")[0]), chapter_of(exercise)} & set(names)
-    }
+def answers_to(wanted: Sequence[str]) -> list[str]:
+    """Return the names of the answers to these exercises, or those of these chapters; of all without any."""
+    names = [*answers_here(), *names_elsewhere()]
+    of = {name: (exercise := name.partition("__")[0], chapter_of(exercise)) for name in names}
+    return [name for name in names if not wanted or {*of[name]} & {*wanted}]
 
 
 if __name__ == "__main__":
