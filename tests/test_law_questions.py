@@ -83,7 +83,7 @@ def test_a_law_is_told_where_it_is_another(answer, words):
     [
         (
             lambda a: curve(sorted(a)),
-            "the expected result is reversed along axis 0, and yours stays as it is",
+            "the expected result is reversed along `amount`, and yours stays as it is",
         ),
         (lambda a: 2 * curve(a), ""),
         (lambda a: curve(a).cumsum(0), ""),

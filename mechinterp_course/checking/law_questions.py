@@ -83,8 +83,10 @@ def _turned(inquiry: Inquiry, before: object, after: object) -> str:
         return "stays as it is"
     if not (isinstance(before, Tensor) and isinstance(after, Tensor) and before.shape == after.shape):
         return ""
-    axes = range(before.dim())
-    return next((f"is reversed along axis {axis}" for axis in axes if alike(before.flip(axis), after)), "")
+    names = axis_names(inquiry.signature.return_annotation)
+    named = dict(zip(range(before.dim()), names, strict=False))
+    axes = (axis for axis in range(before.dim()) if alike(before.flip(axis), after))
+    return next((f"is reversed along `{named.get(axis, axis)}`" for axis in axes), "")
 
 
 def one_alone(inquiry: Inquiry) -> list[str]:

@@ -1,7 +1,7 @@
 """Asked of functions of tensors: how the result goes with the expected one, and with whole arguments."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -127,9 +127,9 @@ def linearity(inquiry: Inquiry) -> list[str]:
     """Whether only one of the two is a weighted sum of an argument's entries, for small changes of them."""
     for name in inquiry.measured:
         case = inquiry.case_with(name)
-        calls = _in_a_line(case, name) if case else []
-        yours = _is_straight(inquiry.call(*calls)) if calls else None
-        right = _is_straight([inquiry.reference(*call) for call in calls]) if calls else None
+        lines = [_in_a_line(case, name, seed) for seed in (0, 1)] if case else []
+        yours = _agreed(_is_straight(inquiry.call(*line)) for line in lines)
+        right = _agreed(_is_straight([inquiry.reference(*call) for call in line]) for line in lines)
         both = f"the entries of `{name}`"
         if yours and right is False:
             return [f"Your result only weighs and adds {both}; the expected one does more with them."]
@@ -138,11 +138,17 @@ def linearity(inquiry: Inquiry) -> list[str]:
     return []
 
 
-def _in_a_line(case: Case, name: str) -> list[list[object]]:
+def _agreed(said: Iterable[bool | None]) -> bool | None:
+    """What all say; None where they don't agree, as along two lines on one of which it was chance."""
+    different = set(said)
+    return different.pop() if len(different) == 1 else None
+
+
+def _in_a_line(case: Case, name: str, seed: int) -> list[list[object]]:
     """Return three calls in which an argument goes two equal small steps in one random direction."""
     arguments = dict(zip(case.arguments, in_double(case.values), strict=True))
     value = arguments[name]
-    step = 0.05 * value.std() * torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+    step = 0.05 * value.std() * torch.randn(value.shape, generator=torch.Generator().manual_seed(seed))
     return [list({**arguments, name: value + times * step}.values()) for times in (0, 1, 2)]
 
 
