@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from types import FunctionType
 
 import torch
 
 from autograder.cells import Reading
 from autograder.manifest import Check, Exercise, Manifest
-from autograder.outcomes import slips_to_look_for
+from autograder.outcomes import judged_by_outcome
 from autograder.parsing import parse
 from autograder.proxy import SECONDS_PER_CALL, SECONDS_PER_CELL, Desk, Student
 from autograder.reuse import Reuse, WarmDraw, remembering
@@ -34,6 +34,7 @@ from mechinterp_course.checking.recognition import (
 from mechinterp_course.checking.slips import (
     Slip,
     library_function,
+    slips_of_library,
     takes_a_model,
     with_sentence,
 )
@@ -200,8 +201,10 @@ class Examiner:
             for verdict in ("failed", "passed")
         )
         mistakes = known_mistakes(manifest.chapter).get(exercise.name, {})
-        slips = partial(self._slips, manifest, exercise)
-        name, said = self._told(exercise, failed, passed, mistakes, slips, student) if failed else (None, "")
+        name, said = None, ""
+        if failed:
+            by_outcome = judged_by_outcome(manifest, exercise)
+            name, said = self._told(exercise, failed, passed, mistakes, by_outcome, student)
         for *_, draw in failed + passed:
             draw.give_back()
         if name is not None:
@@ -214,7 +217,7 @@ class Examiner:
         failed: list,
         passed: list,
         mistakes: Mistakes,
-        slips: Callable[[], dict[str, Slip]],
+        by_outcome: bool,
         student: Student,
     ) -> tuple[str | None, str]:
         """Return the known mistake that explains an answer, or else a sentence that does, if there is one."""
@@ -224,13 +227,14 @@ class Examiner:
         reference = remembering(reference, self.reuse.expected)
         cases = cases_of(exercise.name, reference, failed + passed)
         student.begin(failed[0][2].student_seed)
-        inquiry = Inquiry(student, exercise.name, reference, cases, self.hurried)
+        inquiry = Inquiry(student, exercise.name, reference, cases, self.hurried, by_outcome)
         if name := known_mistake(inquiry, failed, passed, mistakes, replay):
             return name, ""
-        return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips(), replay))
+        slips = {} if by_outcome else self._slips(exercise)
+        return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, replay))
 
-    def _slips(self, manifest: Manifest, exercise: Exercise) -> dict[str, Slip]:
-        slips = slips_to_look_for(manifest, exercise)
+    def _slips(self, exercise: Exercise) -> dict[str, Slip]:
+        slips = slips_of_library(exercise.reference)
         dear = any(takes_a_model(slip.reference) for slip in slips.values())
         return {} if self.hurried and dear else slips
 

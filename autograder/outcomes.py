@@ -1,7 +1,7 @@
 """Exercises judged by what an answer achieves: no check compares it with the library's answer.
 
-There two right answers differ, as two trained models do, so that what a slip of the library's answer returns
-is nobody else's: looking for one would only take time, a whole training for each.
+There two right answers differ, as two trained models do. So neither the library's answer nor a slip of it
+tells what a wrong one does: looking for a slip would only take time, a whole training for each.
 """
 
 import dis
@@ -10,14 +10,9 @@ from itertools import chain, pairwise
 from types import CodeType, FunctionType
 
 from autograder.manifest import Exercise, Manifest
-from mechinterp_course.checking.slips import Slip, library_function, slips_of_library
+from mechinterp_course.checking.slips import library_function
 
 HELPERS = ("autograder.checks", "mechinterp_course.checking")
-
-
-def slips_to_look_for(manifest: Manifest, exercise: Exercise) -> dict[str, Slip]:
-    """Return the slips of an exercise's reference by name; none where answers are judged by outcome."""
-    return {} if judged_by_outcome(manifest, exercise) else slips_of_library(exercise.reference)
 
 
 def judged_by_outcome(manifest: Manifest, exercise: Exercise) -> bool:

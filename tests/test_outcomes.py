@@ -3,7 +3,7 @@
 import pytest
 
 from autograder.manifest import chapters, load_manifest
-from autograder.outcomes import judged_by_outcome, slips_to_look_for
+from autograder.outcomes import judged_by_outcome
 
 BY_OUTCOME = {
     "colour_basis",
@@ -32,12 +32,3 @@ def test_no_check_of_these_calls_the_library_s_answer_and_some_check_of_all_othe
     manifest = load_manifest(slug)
     found = {each.name for each in manifest.exercises if judged_by_outcome(manifest, each)}
     assert found == BY_OUTCOME & {each.name for each in manifest.exercises}
-
-
-@pytest.mark.parametrize(
-    ("slug", "name", "some"),
-    [("ch05_superposition", "train_toy", False), ("ch05_superposition", "toy_loss", True)],
-)
-def test_slips_are_looked_for_only_where_a_check_compares(slug, name, some):
-    manifest = load_manifest(slug)
-    assert bool(slips_to_look_for(manifest, manifest.exercise(name))) is some

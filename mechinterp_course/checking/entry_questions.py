@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
@@ -14,6 +14,7 @@ from mechinterp_course.checking.influence import Probing, compared, places_to_pr
 from mechinterp_course.checking.inquiry import Inquiry, axis_names
 from mechinterp_course.checking.recognition import alike
 
+PROBED_TWICE = 24
 Probed = tuple[Probing, Tensor, Tensor]  # with the answer's slopes and the reference's
 
 
@@ -44,6 +45,18 @@ def _changes(inquiry: Inquiry, case: Case, name: str) -> bool:
     return not alike(*inquiry.call(case.values, list(other.values())))
 
 
+def _is_smooth(
+    function: Callable, arguments: list[object], place: int, tried: list[tuple[int, ...]], found: Tensor
+) -> bool:
+    """Whether steps half as large show the same slopes, by and large; at a jump they show twice as much."""
+    some = found.abs().amax(dim=1).topk(min(PROBED_TWICE, len(found))).indices.tolist()
+    finer = probes.slopes(function, arguments, place, [tried[i] for i in some], probes.STEP / 2)
+    if finer is None:
+        return True
+    same = torch.isclose(finer[0], found[some], rtol=0.3, atol=1e-6 * found.abs().max().item())
+    return bool(same.float().mean() > 0.8)
+
+
 def _probe(inquiry: Inquiry, name: str) -> Probed | None:
     """Return the entries of one argument that were tried, None if that can't be told."""
     case = inquiry.case_with(name)
@@ -55,6 +68,8 @@ def _probe(inquiry: Inquiry, name: str) -> Probed | None:
     right = probes.slopes(inquiry.reference, case.values, place, tried)
     if yours is None or right is None or yours[0].shape != right[0].shape:
         return None
+    if value.is_floating_point() and not _is_smooth(inquiry.reference, case.values, place, tried, right[0]):
+        return None  # it jumps, as ranks do: small steps show nearly nothing of what counts
     if not yours[0].isfinite().all():
         return None
     if not yours[0].any() and _changes(inquiry, case, name):

@@ -21,7 +21,8 @@ class Inquiry:
     """An answer, the reference for it, and the calls that its checks make.
 
     `student` runs functions beside the answer, `name` is the exercise. Where it is `hurried`, only what takes
-    few runs of a model is asked. What was found on the way may be kept in `known`.
+    few runs of a model is asked; where answers are judged `by_outcome`, nothing that compares them with the
+    reference value by value. What was found on the way may be kept in `known`.
     """
 
     student: object
@@ -29,6 +30,7 @@ class Inquiry:
     reference: Callable
     cases: Sequence[Case]
     hurried: bool = False
+    by_outcome: bool = False
     known: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -15,44 +15,52 @@ SECONDS = 8.0  # for all probes of one argument
 
 
 def slopes(
-    function: Callable, arguments: list[object], place: int, probes: list[tuple[int, ...]]
+    function: Callable,
+    arguments: list[object],
+    place: int,
+    probes: list[tuple[int, ...]],
+    step: float = STEP,
 ) -> tuple[Tensor, Tensor] | None:
     """Return (slopes [probe, entry of the result], result): what the result does when an entry changes.
 
     `probes` are the indices of entries of the tensor `arguments[place]`, which are changed one at a time: a
-    float by a small step, a whole number to another one that occurs. None if the function does not return a
+    float by a small `step`, a whole number to another one that occurs. None if the function does not return a
     tensor or number, raises, or takes too long.
     """
     for exact in (True, False):
         try:
-            return _slopes(function, in_double(arguments) if exact else arguments, place, probes)
+            return _slopes(function, in_double(arguments) if exact else arguments, place, probes, step)
         except Exception:
             continue
     return None
 
 
 def _slopes(
-    function: Callable, arguments: list[object], place: int, probes: Sequence[tuple[int, ...]]
+    function: Callable,
+    arguments: list[object],
+    place: int,
+    probes: Sequence[tuple[int, ...]],
+    step: float,
 ) -> tuple[Tensor, Tensor]:
     values, until = arguments[place], time.monotonic() + SECONDS
     before = flat(function(*map(_copy, arguments)))
     rows = []
     for probe in probes:
         changed = values.clone()
-        step = _change(changed, tuple(probe))
+        by = _change(changed, tuple(probe), step)
         after = flat(function(*(changed if i == place else _copy(each) for i, each in enumerate(arguments))))
-        rows.append((after - before) / step)
+        rows.append((after - before) / by)
         if time.monotonic() > until:
             raise TimeoutError
     return torch.stack(rows), before
 
 
-def _change(values: Tensor, place: tuple[int, ...]) -> float:
+def _change(values: Tensor, place: tuple[int, ...], step: float) -> float:
     """Change one entry in place and return by how much, 1 for a whole number."""
     if values.is_floating_point():
-        step = STEP * max(values.std().item(), 1e-3)
-        values[place] += step
-        return step
+        by = step * max(values.std().item(), 1e-3)
+        values[place] += by
+        return by
     values[place] = (values[place] + 1) % (values.max() + 1).clamp(min=2)
     return 1.0
 

@@ -10,6 +10,7 @@ from mechinterp_course.checking.verdict import StudentFault
 Question = Callable[[Inquiry], list[str]]
 MOST_SAID = 2
 QUICK = (call_questions.hooks_left, call_questions.when_wrong, call_questions.hooks)
+BY_OUTCOME = (call_questions.put_right, *QUICK, call_questions.verdicts)
 QUESTIONS = (
     call_questions.put_right,
     *QUICK,
@@ -40,6 +41,8 @@ ODD = (
 
 def inquire(inquiry: Inquiry) -> str:
     """Return one or two sentences on what the answer does wrong, "" if nothing was found."""
+    if inquiry.by_outcome:
+        return _answered(inquiry, BY_OUTCOME)
     return _answered(inquiry, QUICK if inquiry.hurried and inquiry.of_a_model else QUESTIONS)
 
 

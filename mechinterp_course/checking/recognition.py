@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from mechinterp_course.checking.verdict import Diagnosis, StudentFault, evaluate
 from mechinterp_course.layout import course_root
 
 RTOL, ATOL = 1e-4, 1e-5  # the same mistake written otherwise rounds otherwise
+
+GUESS = re.compile(r" That is nearly right: .*|^These are the expected values rounded to .*")
 
 Transcript = list[tuple[str, object]]
 Mistakes = dict[str, Callable]
@@ -122,9 +125,13 @@ class _Asked(dict):
 
 
 def named(diagnosis: Diagnosis, name: str, mistake: Callable) -> Diagnosis:
-    """Return the diagnosis with the mistake's name, and the first paragraph of its docstring in front."""
+    """Return the diagnosis with the mistake's name, and the first paragraph of its docstring in front.
+
+    What was guessed from the values alone, such as that they are rounded, is left out beside it.
+    """
     paragraph = " ".join((mistake.__doc__ or "").strip().split("\n\n")[0].split())
-    return replace(diagnosis, mistake=name, message=f"{paragraph} {diagnosis.message}".strip())
+    message = GUESS.sub("", diagnosis.message)
+    return replace(diagnosis, mistake=name, message=f"{paragraph} {message}".strip())
 
 
 def recorded(transcript: Transcript) -> dict[str, Callable]:

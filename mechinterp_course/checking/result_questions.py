@@ -119,7 +119,10 @@ def _fitted_scale(inquiry: Inquiry, name: str, case: Case, actual: object) -> fl
     for _ in range(36):
         third = (high - low) / 3
         low, high = (low, high - third) if gap(low + third) < gap(high - third) else (low + third, high)
-    close = gap((low + high) / 2) <= 1e-4 * max(target.abs().max().item(), 1e-6)
+    enough = 1e-4 * max(target.abs().max().item(), 1e-6)
+    if gap(0) <= enough:
+        return None  # right as it is
+    close = gap((low + high) / 2) <= enough
     return math.exp((low + high) / 2) if close else None
 
 

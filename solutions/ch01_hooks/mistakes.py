@@ -15,7 +15,7 @@ from mechinterp_course.hooks import attached, cache_activations, read_activation
 
 
 def read_activation__not_copied(model, name, inputs):
-    """The tensor itself is kept, not a copy, so that a ReLU that works in place changes it afterwards.
+    """What is returned is the tensor with which the model goes on, so that a ReLU that works in place changes it afterwards.
 
     What is read at a ResNet's bn1 has no negative values. A copy made after the run comes too late.
     """

@@ -576,7 +576,7 @@ def composition_scores__columns_for_rows(model, into):
 
     What the sender reads is held against what the receiver writes.
     """
-    return _scores(model, into, product=lambda sent, read: read @ sent)
+    return _scores(model, into, multiply=lambda sent, read: read @ sent)
 
 
 # what several of them share -------------------------------------------------------------------------------
@@ -730,7 +730,7 @@ def _scores(
     reads=None,
     earlier=lambda sender, receiver: sender < receiver,
     order="fro",
-    product=lambda sent, read: sent @ read,
+    multiply=lambda sent, read: sent @ read,
 ):
     qk = model.W_Q @ model.W_K.mT
     whole = {"q": qk, "k": qk.mT, "v": model.W_V @ model.W_O}
@@ -743,7 +743,7 @@ def _scores(
         for later in [each for each in range(layers) if earlier(place[0], each)]:
             product, writing, reading = (
                 torch.linalg.matrix_norm(each, ord=order)
-                for each in (product(out[place], matrix[later]), out[place], matrix[later])
+                for each in (multiply(out[place], matrix[later]), out[place], matrix[later])
             )
             scores[place][later] = product / divide(writing, reading)
     return scores

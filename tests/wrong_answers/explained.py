@@ -18,7 +18,7 @@ import torch
 
 from autograder.certification.subject import find_subjects
 from autograder.manifest import chapters, load_manifest
-from autograder.outcomes import slips_to_look_for
+from autograder.outcomes import judged_by_outcome
 from autograder.reuse import Reuse, WarmDraw, remembering
 from mechinterp_course import heads, metrics, patching
 from mechinterp_course.checking.cases import cases_of
@@ -28,7 +28,7 @@ from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.questions import told
 from mechinterp_course.checking.recognition import load_mistakes, named
-from mechinterp_course.checking.slips import library_function, with_sentence
+from mechinterp_course.checking.slips import library_function, slips_of_library, with_sentence
 from mechinterp_course.checking.verdict import block_lines, evaluate
 from mechinterp_course.worlds import tokens
 
@@ -136,10 +136,12 @@ def _told(exercise, answer, failed, passed, mistakes) -> tuple[str | None, str]:
     """Return the known mistake that explains an answer, or else a sentence that does."""
     reference = remembering(library_function(exercise.reference), REUSE.expected)
     student = LocalStudent({exercise.name: answer})
-    inquiry = Inquiry(student, exercise.name, reference, cases_of(exercise.name, reference, failed + passed))
+    by_outcome = judged_by_outcome(load_manifest(chapter_of(exercise.name)), exercise)
+    cases = cases_of(exercise.name, reference, failed + passed)
+    inquiry = Inquiry(student, exercise.name, reference, cases, by_outcome=by_outcome)
     if name := known_mistake(inquiry, failed, passed, mistakes, REUSE.replay):
         return name, ""
-    slips = slips_to_look_for(load_manifest(chapter_of(exercise.name)), exercise)
+    slips = {} if by_outcome else slips_of_library(exercise.reference)
     return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, REUSE.replay))
 
 
