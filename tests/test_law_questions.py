@@ -132,6 +132,17 @@ def test_an_entry_of_the_result_that_moves_far_more_than_others_does_not_silence
     assert "at feature=0" in asked(entries_that_count, uneven, lambda x: uneven(x * (x != x[:, :1])), [X])
 
 
+def ranks(x: Float[Tensor, "row feature"]) -> Float[Tensor, " row"]:
+    """A number that jumps when two entries change places."""
+    return (x.flatten()[:, None] > x.flatten()).double().reshape(len(x), -1, x.numel()).mean(dim=(1, 2))
+
+
+def test_of_what_jumps_nothing_is_said_that_small_steps_show():
+    crowded = (4 * X).round() / 4 + 1e-4 * Y
+    assert asked(entries_that_count, ranks, lambda x: ranks(x) ** 2, [crowded]) == ""
+    assert asked(entries_that_count, ranks, lambda x: ranks(x.flip(0)), [crowded]) == ""
+
+
 def leaving(model, tokens: Tensor) -> Tensor:
     """Logits, and a hook stays."""
     model.blocks[0].hook_resid_pre.add_hook(lambda activation, hook: None)

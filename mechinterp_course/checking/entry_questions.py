@@ -53,8 +53,9 @@ def _is_smooth(
     finer = probes.slopes(function, arguments, place, [tried[i] for i in some], probes.STEP / 2)
     if finer is None:
         return True
-    same = torch.isclose(finer[0], found[some], rtol=0.3, atol=1e-6 * found.abs().max().item())
-    return bool(same.float().mean() > 0.8)
+    moved = found[some].abs() > 1e-6 * found.abs().max()
+    same = torch.isclose(finer[0], found[some], rtol=0.3)[moved]
+    return not len(same) or bool(same.float().mean() > 0.8)
 
 
 def _probe(inquiry: Inquiry, name: str) -> Probed | None:
