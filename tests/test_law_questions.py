@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechinterp_course.channel_evidence import selectivity
 from mechinterp_course.checking import law_questions
 from mechinterp_course.checking.call_questions import hooks_left
 from mechinterp_course.checking.cases import Case
@@ -132,15 +133,18 @@ def test_an_entry_of_the_result_that_moves_far_more_than_others_does_not_silence
     assert "at feature=0" in asked(entries_that_count, uneven, lambda x: uneven(x * (x != x[:, :1])), [X])
 
 
-def ranks(x: Float[Tensor, "row feature"]) -> Float[Tensor, " row"]:
-    """A number that jumps when two entries change places."""
-    return (x.flatten()[:, None] > x.flatten()).double().reshape(len(x), -1, x.numel()).mean(dim=(1, 2))
+def by_rank(responses, shows):
+    """The AUC by ranks, where ties go to whoever comes first."""
+    ranks = responses.argsort(dim=0, stable=True).argsort(dim=0) + 1.0
+    having = int(shows.sum())
+    return (ranks[shows].sum(dim=0) - having * (having + 1) / 2) / (having * (len(shows) - having))
 
 
 def test_of_what_jumps_nothing_is_said_that_small_steps_show():
-    crowded = (4 * X).round() / 4 + 1e-4 * Y
-    assert asked(entries_that_count, ranks, lambda x: ranks(x) ** 2, [crowded]) == ""
-    assert asked(entries_that_count, ranks, lambda x: ranks(x.flip(0)), [crowded]) == ""
+    responses = (2 * torch.randn(20, 5, generator=torch.Generator().manual_seed(2))).round() / 2
+    shows = torch.arange(20) % 3 == 0
+    assert not torch.allclose(by_rank(responses, shows), selectivity(responses, shows))
+    assert asked(entries_that_count, selectivity, by_rank, [responses, shows]) == ""
 
 
 def leaving(model, tokens: Tensor) -> Tensor:
