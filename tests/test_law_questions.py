@@ -141,7 +141,7 @@ def by_rank(responses, shows):
 
 
 def test_of_what_jumps_nothing_is_said_that_small_steps_show():
-    responses = (2 * torch.randn(20, 5, generator=torch.Generator().manual_seed(2))).round() / 2
+    responses = (4 * torch.randn(20, 5, generator=torch.Generator().manual_seed(2))).round() / 4
     shows = torch.arange(20) % 3 == 0
     assert not torch.allclose(by_rank(responses, shows), selectivity(responses, shows))
     assert asked(entries_that_count, selectivity, by_rank, [responses, shows]) == ""
