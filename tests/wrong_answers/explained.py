@@ -33,7 +33,7 @@ from mechinterp_course.checking.verdict import block_lines, evaluate
 from mechinterp_course.worlds import tokens
 
 FOLDER = Path(__file__).parent
-ELSEWHERE = FOLDER / "elsewhere"  # a file for each of the other chapters
+ELSEWHERE, LATER = "elsewhere", "elsewhere_held_out"  # folders with a file for each of the other chapters
 JUDGEMENTS = FOLDER / "judgements.json"
 CHAPTERS = ("ch03_induction_heads", "ch19_what_a_head_does")
 JUDGED_IN = CHAPTERS[0]  # then the chapter of all these exercises: the same draws, hence the same texts
@@ -66,8 +66,9 @@ def answers(module: str) -> dict[str, Callable]:
 @cache
 def answers_elsewhere(slug: str) -> dict[str, Callable]:
     """Return the wrong answers to another chapter's exercises, each called among its right answers."""
-    path, names = ELSEWHERE / f"{slug}.py", find_subjects(FOLDER.parents[1], [slug])[0].solved()
-    exec(compile(path.read_text(encoding="utf-8"), path.name, "exec"), names)
+    names = find_subjects(FOLDER.parents[1], [slug])[0].solved()
+    for path in sorted(FOLDER.glob(f"*/{slug}.py")):
+        exec(compile(path.read_text(encoding="utf-8"), path.name, "exec"), names)
     return _named_answers(names)
 
 
@@ -90,10 +91,11 @@ def chapter_of(exercise: str) -> str:
     )
 
 
-def names_elsewhere() -> list[str]:
-    """Return the names of the wrong answers to exercises of other chapters, without running anything."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ELSEWHERE.glob("ch*.py"))]
-    return [node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+def names_elsewhere(folder: str) -> list[str]:
+    """Return the names of the wrong answers in one of the folders, without running anything."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((FOLDER / folder).glob("ch*.py"))]
+    found = [getattr(node, "name", "") for tree in trees for node in tree.body]
+    return [name for name in found if "__" in name and not name.startswith("_")]
 
 
 def answers_here() -> dict[str, Callable]:
@@ -186,7 +188,7 @@ def write(texts: dict[str, str]) -> list[str]:
 
 def answers_to(wanted: Sequence[str]) -> list[str]:
     """Return the names of the answers to these exercises, or those of these chapters; of all without any."""
-    names = [*answers_here(), *names_elsewhere()]
+    names = [*answers_here(), *names_elsewhere(ELSEWHERE), *names_elsewhere(LATER)]
     of = {name: (exercise := name.partition("__")[0], chapter_of(exercise)) for name in names}
     return [name for name in names if not wanted or {*of[name]} & {*wanted}]
 
