@@ -134,7 +134,8 @@ def wrong_parts(inquiry: Inquiry) -> list[str]:
         wrong |= {path for path, actual, expected in pairs if not alike(actual, expected)}
     if not wrong or wrong == parts:
         return []
-    return [f"Of what is returned, {_listed(sorted(wrong))} is wrong, and the rest is right."]
+    are = "is" if len(wrong) == 1 else "are"
+    return [f"Of what is returned, {_listed(sorted(wrong))} {are} wrong, and the rest is right."]
 
 
 ORDINALS = "the first value", "the second value", "the third value", "the fourth value"
@@ -151,4 +152,4 @@ def _parts(actual: object, expected: object) -> Iterator[tuple[str, object, obje
 
 
 def _listed(names: list[str]) -> str:
-    return " and ".join(names)
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
