@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "1028f7f61c46", "source": "solutions/ch14_what_heads_write/chapter.py"}
+#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "4d39879d29a0", "source": "solutions/ch14_what_heads_write/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch14_what_heads_write`, version `1028f7f61c46`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
+*Chapter `ch14_what_heads_write`, version `4d39879d29a0`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
 """
 
 # %% [markdown]
