@@ -78,9 +78,13 @@ def when_wrong(inquiry: Inquiry) -> list[str]:
         if None in bad + good:
             continue
         if min(bad) > max(good):
-            return [f"Your result is right wherever {label} is at most {max(good)}, and wrong beyond that."]
+            return [
+                f"In the checks your result is right where {label} is at most {max(good)}, and wrong beyond."
+            ]
         if max(bad) < min(good):
-            return [f"Your result is right wherever {label} is at least {min(good)}, and wrong below that."]
+            return [
+                f"In the checks your result is right where {label} is at least {min(good)}, and wrong below."
+            ]
     return []
 
 

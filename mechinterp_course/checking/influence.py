@@ -286,4 +286,4 @@ def _few(probing: Probing, kept: Pairs, right: Pairs) -> list[str]:
     places = probing.places[rows]
     varied = [f"`{name}`" for axis, name in enumerate(probing.names) if len(places[:, axis].unique()) > 1]
     along = f"`{probing.argument}` along {' and '.join(varied)}"
-    return [f"Of the entries of {along} only some count: {len(mine)} of {len(rows)}."]
+    return [f"For part of your result only {len(mine)} of {len(rows)} entries of {along} count."]

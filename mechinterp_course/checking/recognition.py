@@ -18,7 +18,10 @@ from mechinterp_course.layout import course_root
 
 RTOL, ATOL = 1e-4, 1e-5  # the same mistake written otherwise rounds otherwise
 
-GUESS = re.compile(r" That is nearly right: .*|^These are the expected values rounded to .*")
+GUESS = re.compile(
+    r" That is nearly right: .*|^These are the (expected values rounded to|absolute values of) .*"
+    r"|^The right [^.]*, in reverse order\.$|^.* is not of the form of .*"
+)
 
 Transcript = list[tuple[str, object]]
 Mistakes = dict[str, Callable]
@@ -127,7 +130,7 @@ class _Asked(dict):
 def named(diagnosis: Diagnosis, name: str, mistake: Callable) -> Diagnosis:
     """Return the diagnosis with the mistake's name, and the first paragraph of its docstring in front.
 
-    What was guessed from the values alone, such as that they are rounded, is left out beside it.
+    What was guessed from few values alone, such as that they are rounded, is left out beside it.
     """
     paragraph = " ".join((mistake.__doc__ or "").strip().split("\n\n")[0].split())
     message = GUESS.sub("", diagnosis.message)

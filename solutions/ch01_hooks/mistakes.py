@@ -15,7 +15,7 @@ from mechinterp_course.hooks import attached, cache_activations, read_activation
 
 
 def read_activation__not_copied(model, name, inputs):
-    """What is returned is the tensor with which the model goes on, so that a ReLU that works in place changes it afterwards.
+    """No copy is made in time: what is returned is what a ReLU that works in place has made of the output by then.
 
     What is read at a ResNet's bn1 has no negative values. A copy made after the run comes too late.
     """

@@ -656,6 +656,30 @@ def match_features__each_found_takes_its_nearest(found, truth):
     return partner.masked_fill(none, -1), cosine.masked_fill(none, 0.0)
 
 
+def match_features__one_true_after_another(found, truth):
+    """Each true direction in turn takes the best found one that is still free, so that the first ones choose.
+
+    In another order of the true directions others are matched.
+    """
+    table = _cosines(found, truth)
+    left, partner, cosine = table.clone(), torch.full((len(truth),), -1), torch.zeros(len(truth))
+    for column in range(min(table.shape)):
+        row = left[:, column].argmax().item()
+        partner[column], cosine[column], left[row] = row, table[row, column], -torch.inf
+    return partner, cosine
+
+
+def match_features__last_ones_left_over(found, truth):
+    """With fewer found than true directions, the last true ones are left over, whichever fit worst.
+
+    With as many found as true ones nothing shows.
+    """
+    partner, cosine = torch.full((len(truth),), -1), torch.zeros(len(truth))
+    first = min(len(found), len(truth))
+    partner[:first], cosine[:first] = _assigned(_cosines(found, truth[:first]))
+    return partner, cosine
+
+
 # recover_features -----------------------------------------------------------------------------------------
 
 

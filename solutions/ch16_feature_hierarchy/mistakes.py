@@ -207,6 +207,18 @@ def orientation_tuning__nan_for_the_dead(responses, angle):
     return torch.stack([preferred, torch.where(varies, share, torch.nan)])
 
 
+def orientation_tuning__lost_quadrant(responses, angle):
+    """The angle comes from the arctangent of a ratio, not from atan2, so that a top and a dip look alike.
+
+    For half of the channels the preference is a quarter turn off.
+    """
+    found = findings.orientation_tuning(responses, angle)
+    curve = torch.stack([torch.ones_like(angle), (2 * angle).cos(), (2 * angle).sin()], dim=1)
+    fit = torch.linalg.lstsq(curve, responses).solution
+    preferred = ((fit[2] / fit[1]).atan() / 2).remainder(math.pi)
+    return torch.stack([torch.where(found[1] > 0, preferred, found[0]), found[1]])
+
+
 # layer_report ---------------------------------------------------------------------------------------------
 
 
