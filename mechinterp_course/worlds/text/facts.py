@@ -56,6 +56,8 @@ TEMPLATES = {
         "As every {actor} in {s} knows, the capital is",
         "{name} asked for the capital of {s}. The answer was",
         "The largest {place} of {s} is in its capital,",
+        "The {actor} comes from {s} and knows its capital,",
+        "{name} wrote from the capital of {s},",
     ),
     "language": (
         "The language of {s} is",
