@@ -74,6 +74,8 @@ TEMPLATES = {
         "People from {s} often speak",
         "At the {place} in {s} every {actor} speaks",
         "To read a letter from {s} one must learn",
+        "Whoever moves to {s} soon learns",
+        "Whoever writes to people in {s} needs",
     ),
     "profession": (
         "{s} works as a",
