@@ -227,3 +227,20 @@ def test_a_named_diagnosis_begins_with_the_misconception():
         diagnosis.message
         == "The diagonal itself is read: every query attends to itself. 5 of 5 values differ."
     )
+
+
+@pytest.mark.parametrize(
+    ("guessed", "left"),
+    [
+        ("These are the expected values rounded to 0 decimals.", ""),
+        ("The right partners, in reverse order.", ""),
+        ("5 of 5 values differ. That is nearly right: look at the precision.", "5 of 5 values differ."),
+        ("Right, but cut off at 0: smaller values were expected.", "Right, but cut off at 0: smaller"),
+    ],
+)
+def test_beside_a_named_mistake_nothing_is_guessed_from_a_few_values(guessed, left):
+    message = named(Diagnosis("wrong_value", guessed), "current_token", current_token).message
+    assert message.removeprefix("The diagonal itself is read: every query attends to itself.").startswith(
+        f" {left}" if left else ""
+    )
+    assert bool(left) is not message.endswith("itself.")
