@@ -6,10 +6,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechinterp_course.channel_evidence import selectivity
-from mechinterp_course.checking import law_questions
+from mechinterp_course.checking import law_questions, probes
 from mechinterp_course.checking.call_questions import hooks_left
 from mechinterp_course.checking.cases import Case
 from mechinterp_course.checking.entry_questions import entries_that_count
+from mechinterp_course.checking.hook_probes import hooks_on
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.models import load_language_model
@@ -151,6 +152,24 @@ def leaving(model, tokens: Tensor) -> Tensor:
     """Logits, and a hook stays."""
     model.blocks[0].hook_resid_pre.add_hook(lambda activation, hook: None)
     return model(tokens) + 1
+
+
+def leaving_and_raising(model, tokens: Tensor) -> Tensor:
+    """A hook stays, and then nothing comes back."""
+    leaving(model, tokens)
+    raise ValueError
+
+
+def test_hooks_of_an_answer_that_raises_are_gone_for_the_next_question():
+    model, tokens = load_language_model("course-attn-2l"), torch.arange(8).view(2, 4)
+    model(tokens)  # the first run sets hooks of the model's own
+    before = hooks_on(model)
+    assert probes.hooks_left(leaving_and_raising, [model, tokens]) == 0 and hooks_on(model) == before
+
+
+def test_the_hooks_that_a_model_sets_in_its_first_run_are_nobody_s():
+    fresh = load_language_model("course-attn-2l")
+    assert probes.hooks_left(lambda model, tokens: model(tokens), [fresh, torch.arange(8).view(2, 4)]) == 0
 
 
 def test_hooks_that_stay_are_counted():

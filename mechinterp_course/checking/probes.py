@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mechinterp_course.checking.hook_probes import hooks_on
+
 STEP = 1e-2  # of the standard deviation of an argument's values
 SECONDS = 8.0  # for all probes of one argument
 
@@ -95,23 +97,23 @@ def results(function: Callable, calls: list[list[object]]) -> list[object]:
 
 
 def hooks_left(function: Callable, arguments: list[object]) -> int:
-    """Return how many more hooks hang on the models among the arguments after a call than before it."""
-    forget_hooks(arguments)
+    """Return how many more hooks hang on the models among the arguments after a call than before it.
+
+    There is a call before that: a model's first run sets hooks of its own, which stay.
+    """
+    results(function, [arguments])
     before = _hooks_on(arguments)
     try:
         function(*map(_copy, arguments))
+        return _hooks_on(arguments) - before
     except Exception:
         return 0
-    left = _hooks_on(arguments) - before
-    forget_hooks(arguments)
-    return left
+    finally:
+        forget_hooks(arguments)
 
 
 def _hooks_on(arguments: list[object]) -> int:
-    models = [value for value in arguments if isinstance(value, nn.Module)]
-    return sum(
-        len(each._forward_hooks) + len(each._forward_pre_hooks) for m in models for each in m.modules()
-    )
+    return sum(hooks_on(value) for value in arguments if isinstance(value, nn.Module))
 
 
 def forget_hooks(arguments: list[object]) -> None:
