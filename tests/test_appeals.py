@@ -16,7 +16,8 @@ from mechinterp_course.errors import CourseError
 WRONG = (
     "def copying_gain(loss, length):\n    return (loss[:, :length] - loss[:, length:]).sum(1).mean().item()\n"
 )
-TELLS = "def previous_token_score(pattern):\n    raise ValueError(f'{pattern.double().sum().item():.17}')\n"
+TELLS = "def previous_token_score(pattern):\n    raise ValueError(f'{pattern.double().pow(2).sum().item():.17}')\n"
+DRAWN = "previous_token_score.agrees_with_the_reference"
 CHECK = "copying_gain.agrees_with_the_reference"
 HIDDEN = "copying_gain.knows_simple_gains"
 
@@ -157,9 +158,10 @@ def test_who_hands_in_again_meets_other_inputs_and_who_does_not_is_left_alone(gr
     (folder / "eve.py").write_text(TELLS + "# once more\n")
     second = told(grade_again(folder), "eve")
     assert len(first) == 2 and first.keys() == second.keys()
-    assert not set(first.values()) & set(second.values())
+    drawn = f"ch03_induction_heads.{DRAWN}"  # the other check has a hundred inputs: they may come again
+    assert first[drawn] != second[drawn]
     assert (graded.folder / "ada" / "results.json").read_bytes() == before
-    assert again(graded, "eve", "previous_token_score.agrees_with_the_reference").same
+    assert again(graded, "eve", DRAWN).same
 
 
 def test_rounds_are_counted_only_when_a_batch_came_to_its_end(tmp_path):
