@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import chain
 from types import FunctionType
 
 import torch
@@ -19,11 +20,10 @@ from autograder.reuse import Reuse, WarmDraw, remembering
 from autograder.room import Room, RoomBroken, Zygote
 from autograder.rooms import Rooms
 from autograder.soundness import blamed
-from mechinterp_course.checking.cases import cases_of
-from mechinterp_course.checking.confirmation import known_mistake, known_slip
+from mechinterp_course.checking.cases import Run, cases_of
 from mechinterp_course.checking.draw import Draw, check_seed
 from mechinterp_course.checking.inquiry import Inquiry
-from mechinterp_course.checking.questions import told
+from mechinterp_course.checking.questions import Explanation, explained
 from mechinterp_course.checking.recognition import (
     Mistakes,
     Transcript,
@@ -187,51 +187,48 @@ class Examiner:
         runs: list[tuple[Finding, Transcript]],
         student: Student,
     ) -> list[Finding]:
-        """Name the mistake, else the slip, that explains every check of an exercise; else ask `student`."""
+        """Say what explains every check of an exercise that failed: `student` is asked."""
         failed, passed = (
-            [
-                (
+            {
+                finding.check.name: (
                     self.reuse.check(manifest.check_function(finding.check)),
                     transcript,
                     self._draw(manifest, exercise, finding.check),
                 )
                 for finding, transcript in runs
                 if finding.outcome.verdict == verdict
-            ]
+            }
             for verdict in ("failed", "passed")
         )
         mistakes = known_mistakes(manifest.chapter).get(exercise.name, {})
-        name, said = None, ""
+        found = Explanation()
         if failed:
             by_outcome = judged_by_outcome(manifest, exercise)
-            name, said = self._told(exercise, failed, passed, mistakes, by_outcome, student)
-        for *_, draw in failed + passed:
+            found = self._explained(
+                exercise, [*failed.values()], [*passed.values()], mistakes, by_outcome, student
+            )
+        for *_, draw in chain(failed.values(), passed.values()):
             draw.give_back()
-        if name is not None:
-            return [_with_mistake(finding, name, mistakes[name]) for finding, _ in runs]
-        return [_with_sentence(finding, said) for finding, _ in runs]
+        return [_told(finding, failed.get(finding.check.name), found, mistakes) for finding, _ in runs]
 
-    def _told(
+    def _explained(
         self,
         exercise: Exercise,
-        failed: list,
-        passed: list,
+        failed: list[Run],
+        passed: list[Run],
         mistakes: Mistakes,
         by_outcome: bool,
         student: Student,
-    ) -> tuple[str | None, str]:
-        """Return the known mistake that explains an answer, or else a sentence that does, if there is one."""
+    ) -> Explanation:
         reference, replay = library_function(exercise.reference), self.reuse.replay
         if not isinstance(reference, FunctionType):
-            return recognise_in_all(failed, exercise.name, mistakes, replay, passed), ""
+            return Explanation(recognise_in_all(failed, exercise.name, mistakes, replay, passed), failed)
         reference = remembering(reference, self.reuse.expected)
         cases = cases_of(exercise.name, reference, failed + passed)
         student.begin(failed[0][2].student_seed)
         inquiry = Inquiry(student, exercise.name, reference, cases, self.hurried, by_outcome)
-        if name := known_mistake(inquiry, failed, passed, mistakes, replay):
-            return name, ""
         slips = {} if by_outcome else self._slips(exercise)
-        return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, replay))
+        return explained(inquiry, failed, passed, mistakes, slips, replay)
 
     def _slips(self, exercise: Exercise) -> dict[str, Slip]:
         slips = slips_of_library(exercise.reference)
@@ -247,18 +244,16 @@ class Examiner:
         return {name: manifest.exercise(name).reference for name in exercise.needs}
 
 
-def _with_mistake(finding: Finding, name: str, mistake: Callable) -> Finding:
+def _told(finding: Finding, run: Run | None, found: Explanation, mistakes: Mistakes) -> Finding:
+    """Return a finding with what explains it, if it is of a check that failed, and its `run` explained."""
     outcome = finding.outcome
-    if outcome.verdict != "failed":
+    if any(run is each for each in found.runs) and found.mistake:
+        diagnosis = named(outcome.diagnosis, found.mistake, mistakes[found.mistake])
+    elif run is not None and found.sentence:
+        diagnosis = with_sentence(outcome.diagnosis, found.sentence)
+    else:
         return finding
-    return replace(finding, outcome=replace(outcome, diagnosis=named(outcome.diagnosis, name, mistake)))
-
-
-def _with_sentence(finding: Finding, sentence: str) -> Finding:
-    outcome = finding.outcome
-    if outcome.verdict != "failed":
-        return finding
-    return replace(finding, outcome=replace(outcome, diagnosis=with_sentence(outcome.diagnosis, sentence)))
+    return replace(finding, outcome=replace(outcome, diagnosis=diagnosis))
 
 
 def full_name(manifest: Manifest, exercise: Exercise, check: Check) -> str:

@@ -16,7 +16,7 @@ from mechinterp_course.errors import CourseError
 WRONG = (
     "def copying_gain(loss, length):\n    return (loss[:, :length] - loss[:, length:]).sum(1).mean().item()\n"
 )
-TELLS = "def previous_token_score(pattern):\n    raise ValueError(f'{pattern.double().pow(2).sum().item():.17}')\n"
+TELLS = "def previous_token_score(pattern):\n    raise ValueError(f'{(pattern**2).sum().item():.17}')\n"
 DRAWN = "previous_token_score.agrees_with_the_reference"
 CHECK = "copying_gain.agrees_with_the_reference"
 HIDDEN = "copying_gain.knows_simple_gains"

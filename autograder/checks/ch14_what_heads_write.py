@@ -1,4 +1,4 @@
-"""Checks of solutions/ch14_what_heads_write/chapter.py, version 4d39879d29a0.
+"""Checks of solutions/ch14_what_heads_write/chapter.py, version 97f5e2418f50.
 
 Written by `python -m mechinterp_course.authoring ch14_what_heads_write`: edit the source instead.
 """
@@ -201,7 +201,7 @@ def refute_period_detector__breaks_the_claim_in_two_layers(student, draw):
     """the texts are periodic, and a model of two layers, relabelled, continues them otherwise, on words that take some search, too"""
     model = draw.language_model("course-attn-2l")
     for period in (3, 4, 4, 5, 3, 4, 3, 5):
-        words = some_words(draw, model, period + draw.integer(0, 1))
+        words = period_probes.refutable_words(draw, model, period, period + draw.integer(0, 1))
         expect_refutation(student, model, words, period)
     for left_out in ("turns", "ends"):
         expect_refutation(student, model, period_probes.hard_words(draw, model, 3, left_out), 3)
@@ -212,7 +212,8 @@ def refute_period_detector__breaks_the_claim_in_four_layers(student, draw):
     """so does a model of four layers"""
     model = draw.language_model()
     for period in (3, 4, 5):
-        expect_refutation(student, model, some_words(draw, model, period), period)
+        words = period_probes.refutable_words(draw, model, period, period)
+        expect_refutation(student, model, words, period)
 
 
 def logit_lens__agrees_with_the_reference(student, draw):

@@ -1,4 +1,4 @@
-"""Checks of solutions/ch16_feature_hierarchy/chapter.py, version 96d4e6f1ef1d.
+"""Checks of solutions/ch16_feature_hierarchy/chapter.py, version ae04dd6efe95.
 
 Written by `python -m mechinterp_course.authoring ch16_feature_hierarchy`: edit the source instead.
 """
@@ -75,7 +75,7 @@ def orientation_tuning__agrees_with_the_reference(student, draw):
         case = layer_probes.striped(draw)
         found, known = student.orientation_tuning(*case), layer_findings.orientation_tuning(*case)
         layer_probes.expect_tuning(found, case[0].shape[1])
-        expect_close(layer_probes.on_a_circle(found), layer_probes.on_a_circle(known), **TUNING)
+        expect_close(found, layer_probes.written_alike(known, found), **TUNING)
 
 
 def orientation_tuning__planted_tuning(student, draw):
@@ -100,11 +100,11 @@ def orientation_tuning__laws(student, draw):
     turned = student.orientation_tuning(values, angle + 0.4)
     layer_probes.expect_tuning(turned, values.shape[1])
     expected = torch.stack([(found[0] + 0.4) % torch.pi, found[1]])
-    expect_close(layer_probes.on_a_circle(turned), layer_probes.on_a_circle(expected), **TUNING)
+    expect_close(turned, layer_probes.written_alike(expected, turned), **TUNING)
     half = torch.pi * torch.tensor([draw.integer(-2, 2) for _ in angle])
     same = student.orientation_tuning(3 * values - 5, angle + half)
     layer_probes.expect_tuning(same, values.shape[1])
-    expect_close(layer_probes.on_a_circle(same), layer_probes.on_a_circle(found), **TUNING)
+    expect_close(same, layer_probes.written_alike(found, same), **TUNING)
     left = student.run(picture_probes.arguments_after, student.orientation_tuning, values, angle)
     for tensor, before in zip(left, (values, angle), strict=True):
         expect(torch.equal(tensor, before), "The call changes what it was given in place.")

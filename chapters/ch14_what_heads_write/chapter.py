@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "4d39879d29a0", "source": "solutions/ch14_what_heads_write/chapter.py"}
+#   mechinterp_course: {"chapter": "ch14_what_heads_write", "version": "97f5e2418f50", "source": "solutions/ch14_what_heads_write/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch14_what_heads_write`, version `4d39879d29a0`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
+*Chapter `ch14_what_heads_write`, version `97f5e2418f50`, written from `solutions/ch14_what_heads_write/chapter.py` by `python -m mechinterp_course.authoring ch14_what_heads_write`.*
 """
 
 # %% [markdown]
@@ -625,7 +625,7 @@ def check_breaks_the_claim_in_two_layers(student, draw):
     """the texts are periodic, and a model of two layers, relabelled, continues them otherwise, on words that take some search, too"""
     model = draw.language_model("course-attn-2l")
     for period in (3, 4, 4, 5, 3, 4, 3, 5):
-        words = some_words(draw, model, period + draw.integer(0, 1))
+        words = period_probes.refutable_words(draw, model, period, period + draw.integer(0, 1))
         expect_refutation(student, model, words, period)
     for left_out in ("turns", "ends"):
         expect_refutation(student, model, period_probes.hard_words(draw, model, 3, left_out), 3)

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "96d4e6f1ef1d", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
+#   mechinterp_course: {"chapter": "ch16_feature_hierarchy", "version": "ae04dd6efe95", "source": "solutions/ch16_feature_hierarchy/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch16_feature_hierarchy`, version `96d4e6f1ef1d`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
+*Chapter `ch16_feature_hierarchy`, version `ae04dd6efe95`, written from `solutions/ch16_feature_hierarchy/chapter.py` by `python -m mechinterp_course.authoring ch16_feature_hierarchy`.*
 """
 
 # %% [markdown]
@@ -274,7 +274,7 @@ def check_agrees_with_the_reference(student, draw):
         case = layer_probes.striped(draw)
         found, known = student.orientation_tuning(*case), layer_findings.orientation_tuning(*case)
         layer_probes.expect_tuning(found, case[0].shape[1])
-        expect_close(layer_probes.on_a_circle(found), layer_probes.on_a_circle(known), **TUNING)
+        expect_close(found, layer_probes.written_alike(known, found), **TUNING)
 
 
 if __name__ == "__main__":

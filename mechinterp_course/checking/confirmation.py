@@ -4,6 +4,7 @@ A check stops at the first result that is wrong, and there two mistakes may well
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from torch import Tensor
@@ -12,10 +13,12 @@ from mechinterp_course.checking import hook_trace, probes
 from mechinterp_course.checking.cases import UNKNOWN, Run
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.interventions import points_of
-from mechinterp_course.checking.recognition import Mistakes, alike, recognise_in_all
+from mechinterp_course.checking.recognition import ATOL, RTOL, Mistakes, alike, recognise_in_all
 from mechinterp_course.checking.slips import Slip, recognise_slip
 
 MOST_CALLS, MOST_RUNS = 12, 3  # where a call runs a model, the fewer
+MOSTLY = 0.75  # of the entries that are wrong in one of two results
+FOR_EACH_AGAINST = 2  # calls in which a likely mistake gives the same, for each in which it does not
 
 
 def confirmed(inquiry: Inquiry, other: Callable) -> bool:
@@ -46,6 +49,89 @@ def known_mistake(
         if confirmed(inquiry, left.pop(name)):
             return name
     return None
+
+
+def likely_mistake(
+    inquiry: Inquiry, failed: Sequence[Run], passed: Sequence[Run], mistakes: Mistakes, replay: Callable
+) -> tuple[str, list[Run]] | None:
+    """Return the mistake that behaves as the answer mostly did, and the failed checks that it explains.
+
+    An answer may make a known mistake and treat a zero otherwise than who wrote it down. None where no
+    mistake explains a check and gives the same in most calls: in those of all checks, and in others.
+    """
+    best, most = None, 0.0
+    for name, mistake in mistakes.items():
+        likeness = Likeness()
+        explains = [run for run in failed if likeness.of_check(inquiry, mistake, run, replay) >= MOSTLY]
+        if not explains:
+            continue
+        for run in passed:
+            likeness.of_check(inquiry, mistake, run, replay)
+        likeness.of_unseen_calls(inquiry, mistake)
+        if likeness.votes > most and likeness.holds and _changes_the_same(inquiry, mistake):
+            best, most = (name, explains), likeness.votes
+    return best
+
+
+@dataclass
+class Likeness:
+    """In how many calls an answer gave what a mistake gives, and in how many not.
+
+    A call in which a part of the entries agree counts by parts; where both are right it tells nothing.
+    """
+
+    votes: float = 0.0
+    against: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are alike, by and large."""
+        return self.votes >= FOR_EACH_AGAINST * self.against
+
+    def of_check(self, inquiry: Inquiry, mistake: Callable, run: Run, replay: Callable) -> float:
+        """Count the calls of a check; return how alike the results are by which the answer failed it."""
+        given, share = run[1], None
+        found, right = (replay(inquiry.name, each, *run).transcript for each in (mistake, inquiry.reference))
+        for (_, yours), (_, theirs), (_, expected) in zip(given, found, right, strict=False):
+            share = self.of_call(yours, theirs, expected)
+        return share if share is not None and len(found) >= len(given) else 0.0
+
+    def of_unseen_calls(self, inquiry: Inquiry, mistake: Callable) -> None:
+        """Count calls that the checks did not get to, where a mistake gives the same each time."""
+        unseen = [case for case in inquiry.cases if case.actual is UNKNOWN]
+        for case in unseen[: MOST_RUNS if inquiry.of_a_model else MOST_CALLS]:
+            found, again = probes.results(mistake, [case.values, case.values])
+            if alike(found, again):
+                self.of_call(inquiry.call(case.values)[0], found, case.expected)
+
+    def of_call(self, given: object, found: object, right: object) -> float | None:
+        """Count one call; return which share of the entries that are wrong in one of the two agree."""
+        agree, told = _agreement(given, found, right)
+        if not told:
+            return None
+        self.votes += agree / told
+        self.against += 1 - agree / told
+        return agree / told
+
+
+def _agreement(given: object, found: object, right: object) -> tuple[int, int]:
+    """Return how many entries are the same in two results, of those that are wrong in one of them."""
+    three = (given, found, right)
+    if all(isinstance(each, Tensor) and each.shape == right.shape for each in three) and right.dim():
+        given, found, right = (each.detach().cpu().double() for each in three)
+        scale = right.abs().nan_to_num(posinf=0.0).max().item() if right.numel() else 0.0
+
+        def same(one: Tensor, other: Tensor) -> Tensor:
+            return one.isclose(other, RTOL, ATOL * max(scale, 1.0), equal_nan=True)
+
+        told = ~same(given, right) | ~same(found, right)
+        return int((told & same(given, found)).sum()), int(told.sum())
+    if all(isinstance(each, list | tuple) and len(each) == len(right) for each in three) and len(right):
+        parts = [_agreement(*each) for each in zip(*three, strict=True)]
+        return sum(agree for agree, _ in parts), sum(told for _, told in parts)
+    if alike(given, right) and alike(found, right):
+        return 0, 0
+    return int(alike(given, found)), 1
 
 
 def known_slip(

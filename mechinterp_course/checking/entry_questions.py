@@ -61,8 +61,8 @@ def _is_smooth(
 def _probe(inquiry: Inquiry, name: str) -> Probed | None:
     """Return the entries of one argument that were tried, None if that can't be told."""
     case = inquiry.case_with(name)
-    if case is None:
-        return None
+    if case is None or case.arguments[name].dtype == torch.bool:
+        return None  # which entries of a mask count goes with what else is given
     place, value = list(inquiry.parameters).index(name), case.arguments[name]
     tried = places_to_probe(tuple(value.shape))
     yours = inquiry.student.run(probes.slopes, inquiry.answer, case.values, place, tried)

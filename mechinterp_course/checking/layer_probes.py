@@ -42,12 +42,13 @@ def expect_tuning(found, width):
     expect(bool(inside), "A preferred orientation is not in [0, π): add or take away half turns.")
 
 
-def on_a_circle(tuning):
-    """Tuning as points on a circle whose radius is R²: orientations near 0 and near pi are neighbours."""
-    if type(tuning) is not Tensor or tuning.dim() != 2 or len(tuning) != 2:
-        return tuning
-    turn, share = 2 * tuning[0], tuning[1]
-    return torch.stack([share * turn.cos(), share * turn.sin(), share])
+def written_alike(known, tuning):
+    """`known`, with orientations as near to those of `tuning` as half turns take them: 0 and pi are one.
+
+    A channel of which the curve explains nothing has none, and is given that of `tuning`.
+    """
+    near = known[0] + torch.pi * ((tuning[0] - known[0]) / torch.pi).round()
+    return torch.stack([torch.where(known[1] > 1e-3, near, tuning[0]), known[1]])
 
 
 def two_networks(draw):

@@ -1,15 +1,13 @@
 """What a check cell of a notebook calls: one line if the claim holds, a short block if not."""
 
 from collections.abc import Callable
-from functools import partial
 from types import FunctionType, ModuleType
 
 from mechinterp_course.checking.cases import cases_of
-from mechinterp_course.checking.confirmation import known_mistake, known_slip
 from mechinterp_course.checking.draw import Draw, check_seed, seeded_generators
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.local import LocalStudent
-from mechinterp_course.checking.questions import told
+from mechinterp_course.checking.questions import explained
 from mechinterp_course.checking.recognition import mistakes_of, named, recognise, replayed
 from mechinterp_course.checking.slips import slips_of, takes_a_model, with_sentence
 from mechinterp_course.checking.verdict import CheckFailed, Diagnosis, claim_of, evaluate
@@ -45,12 +43,12 @@ def _explained(check: Callable, student: LocalStudent, draw: Draw, diagnosis: Di
             continue
         asked = LocalStudent(check.__globals__)
         inquiry = Inquiry(asked, exercise, reference, cases_of(exercise, reference, [run]), hurried=True)
-        if name := known_mistake(inquiry, [run], [], mistakes, replayed):
-            return named(diagnosis, name, mistakes[name])
         slips = {} if takes_a_model(reference) else slips_of(reference)
-        said = told(inquiry, partial(known_slip, inquiry, [run], [], slips, replayed))
-        if said:
-            return with_sentence(diagnosis, said)
+        found = explained(inquiry, [run], [], mistakes, slips, replayed)
+        if found.mistake:
+            return named(diagnosis, found.mistake, mistakes[found.mistake])
+        if found.sentence:
+            return with_sentence(diagnosis, found.sentence)
     return diagnosis
 
 

@@ -6,6 +6,11 @@ SETS = 16  # of words, tried at a time
 CLEARLY = 0.03  # of probability, from where the verdict would change
 
 
+def refutable_words(draw, model, period, count):
+    """Different words, `count` of them, of which some text of this period clearly breaks the claim."""
+    return _first(draw, model, period, count, lambda breaks, stands: breaks)
+
+
 def hard_words(draw, model, period, left_out):
     """Different words, `period` of them, that refute nothing in a search that leaves some texts out.
 
@@ -13,29 +18,41 @@ def hard_words(draw, model, period, left_out):
     always the first word that comes twice; or "ends": a text ends with the first of its two places only. Some
     text that is left out breaks the claim, and no other does.
     """
+    searched = (..., 0) if left_out == "turns" else (slice(None), slice(None), 0)
+
+    def hard(breaks, stands):
+        found = stands[searched].flatten(1).all(dim=1)
+        return breaks & found[:, None, None, None]
+
+    return _first(draw, model, period, period, hard)
+
+
+def _first(draw, model, period, count, wanted):
+    """The first of drawn sets of words with a text that is wanted, by whether texts break the claim or stand.
+
+    Texts are [set, gap, end, turn].
+    """
     while True:
         order = torch.randperm(model.cfg.d_vocab, generator=torch.Generator().manual_seed(draw.seed()))
-        words = order[: SETS * period].reshape(SETS, period).to(model.cfg.device)
-        breaks, stands = zip(
-            *(
-                _outcomes(model, words, gap, period * 3 + end)
-                for gap in range(1, period)
-                for end in (1, gap + 1)
-            ),
-            strict=True,
+        words = order[: SETS * count].reshape(SETS, count).to(model.cfg.device)
+        outcomes = [
+            _outcomes(model, words, period, gap, period * 3 + end)
+            for gap in range(1, period)
+            for end in (1, gap + 1)
+        ]
+        breaks, stands = (
+            torch.stack(each, dim=1).unflatten(1, (-1, 2)) for each in zip(*outcomes, strict=True)
         )
-        breaks, stands = (torch.stack(each, dim=1).unflatten(1, (-1, 2)) for each in (breaks, stands))
-        searched = stands[..., 0] if left_out == "turns" else stands[:, :, 0]
-        hard = searched.flatten(1).all(dim=1) & breaks.flatten(1).any(dim=1)
-        if hard.any():
-            return words[hard][0]
+        fit = wanted(breaks, stands).flatten(1).any(dim=1)
+        if fit.any():
+            return words[fit][0]
 
 
 @torch.no_grad()
-def _outcomes(model, words, gap, length):
+def _outcomes(model, words, period, gap, length):
     """Whether texts of a length clearly break the claim, and whether they clearly don't: [set, turn] each."""
-    sets, period = words.shape
-    cycles = torch.stack([words.roll(turn, dims=1) for turn in range(period)], dim=1)
+    sets, turns = words.shape
+    cycles = torch.stack([words.roll(turn, dims=1)[:, :period] for turn in range(turns)], dim=1)
     cycles[..., gap] = cycles[..., 0]
     texts = cycles[..., torch.arange(length + 1) % period].flatten(end_dim=1)
     start = torch.full_like(texts[:, :1], model.tokenizer.bos_token_id)
@@ -44,4 +61,4 @@ def _outcomes(model, words, gap, length):
     other = chances.scatter(1, texts[:, -1:], 0.0).amax(dim=1, keepdim=True)
     breaks = (right < 0.5 - CLEARLY) & (right < other - CLEARLY)
     stands = (right > 0.5 + CLEARLY) | (right > other + CLEARLY)
-    return breaks.reshape(sets, period), stands.reshape(sets, period)
+    return breaks.reshape(sets, turns), stands.reshape(sets, turns)

@@ -1,9 +1,13 @@
-"""What an answer is asked where neither a known mistake nor a slip explains it."""
+"""What explains an answer: a known mistake, a slip, a mistake that is likely, or what it says when asked."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from mechinterp_course.checking import call_questions, entry_questions, law_questions, result_questions
+from mechinterp_course.checking.cases import Run
+from mechinterp_course.checking.confirmation import known_mistake, known_slip, likely_mistake
 from mechinterp_course.checking.inquiry import Inquiry
+from mechinterp_course.checking.recognition import Mistakes
 from mechinterp_course.checking.slips import Slip
 from mechinterp_course.checking.verdict import StudentFault
 
@@ -46,15 +50,37 @@ def inquire(inquiry: Inquiry) -> str:
     return _answered(inquiry, QUICK if inquiry.hurried and inquiry.of_a_model else QUESTIONS)
 
 
-def told(inquiry: Inquiry, slip: Callable[[], Slip | None]) -> str:
-    """Return what explains an answer: a slip, else what is found by asking.
+@dataclass(frozen=True)
+class Explanation:
+    """A known mistake, with the failed checks that it explains, or a sentence that is about all of them."""
 
-    Where a model is run, what the hooks do is asked first: it takes two runs, and each slip takes one.
+    mistake: str | None = None
+    runs: Sequence[Run] = ()
+    sentence: str = ""
+
+
+def explained(
+    inquiry: Inquiry,
+    failed: Sequence[Run],
+    passed: Sequence[Run],
+    mistakes: Mistakes,
+    slips: dict[str, Slip],
+    replay: Callable,
+) -> Explanation:
+    """Return what explains an answer; an `Explanation` without anything if nothing does.
+
+    `failed` and `passed` are its checks, `replay` is as in `recognition.recognise_in_all`. Where a model is
+    run, what the hooks do is asked before slips are tried: it takes two runs, and each slip takes one.
     """
+    if name := known_mistake(inquiry, failed, passed, mistakes, replay):
+        return Explanation(name, failed)
     if inquiry.of_a_model and (said := _answered(inquiry, QUICK)):
-        return said
-    found = slip()
-    return found.sentence if found else inquire(inquiry)
+        return Explanation(sentence=said)
+    if slip := known_slip(inquiry, failed, passed, slips, replay):
+        return Explanation(sentence=slip.sentence)
+    if likely := likely_mistake(inquiry, failed, passed, mistakes, replay):
+        return Explanation(*likely)
+    return Explanation(sentence=inquire(inquiry))
 
 
 def _answered(inquiry: Inquiry, questions: Iterable[Question]) -> str:

@@ -20,7 +20,7 @@ RTOL, ATOL = 1e-4, 1e-5  # the same mistake written otherwise rounds otherwise
 
 GUESS = re.compile(  # from values alone, which a few fit by chance
     r" That is nearly right: .*|^These are the (expected values rounded to|absolute values of) .*"
-    r"|^The right [^.]*, in reverse order\.$|^.* is not of the form of .*"
+    r"| Is a `return` missing\?|^The right [^.]*, in reverse order\.$|^.* is not of the form of .*"
 )
 
 Transcript = list[tuple[str, object]]

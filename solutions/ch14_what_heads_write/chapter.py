@@ -550,7 +550,7 @@ def check_breaks_the_claim_in_two_layers(student, draw):
     """the texts are periodic, and a model of two layers, relabelled, continues them otherwise, on words that take some search, too"""
     model = draw.language_model("course-attn-2l")
     for period in (3, 4, 4, 5, 3, 4, 3, 5):
-        words = some_words(draw, model, period + draw.integer(0, 1))
+        words = period_probes.refutable_words(draw, model, period, period + draw.integer(0, 1))
         expect_refutation(student, model, words, period)
     for left_out in ("turns", "ends"):
         expect_refutation(student, model, period_probes.hard_words(draw, model, 3, left_out), 3)
@@ -562,7 +562,8 @@ def check_breaks_the_claim_in_four_layers(student, draw):
     """so does a model of four layers"""
     model = draw.language_model()
     for period in (3, 4, 5):
-        expect_refutation(student, model, some_words(draw, model, period), period)
+        words = period_probes.refutable_words(draw, model, period, period)
+        expect_refutation(student, model, words, period)
 
 
 # %% tags=["demo"]

@@ -518,7 +518,9 @@ def check_draws_tokens_by_their_squared_loss(student, draw):
     """squared errors of 1, 2 and 4 are drawn as 1 to 4 to 16, one of 0 never, each feature for itself"""
     result = student.resample_dead(*four_tokens(draw, 1200))
     expect_parts(result, 2)
-    shares = (result[0]["W_dec"][:1200] > 0.9).double().mean(dim=0).tolist()
+    drawn = result[0]["W_dec"][:1200] > 0.9
+    expect(bool(drawn.any(dim=1).all()), "Not every revived feature points at a token.")
+    shares = drawn.double().mean(dim=0).tolist()
     for share, chance in zip(shares, (0.0, 1 / 21, 4 / 21, 16 / 21), strict=True):
         near = abs(share - chance) < 0.055 if chance else share == 0
         expect(near, f"A token with a chance of {chance:.2f} was drawn with one of {share:.2f}.")

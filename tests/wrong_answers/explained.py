@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -22,18 +23,17 @@ from autograder.outcomes import judged_by_outcome
 from autograder.reuse import Reuse, WarmDraw, remembering
 from mechinterp_course import heads, metrics, patching
 from mechinterp_course.checking.cases import cases_of
-from mechinterp_course.checking.confirmation import known_mistake, known_slip
 from mechinterp_course.checking.draw import check_seed, seeded_generators
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.local import LocalStudent
-from mechinterp_course.checking.questions import told
+from mechinterp_course.checking.questions import Explanation, explained
 from mechinterp_course.checking.recognition import load_mistakes, named
 from mechinterp_course.checking.slips import library_function, slips_of_library, with_sentence
 from mechinterp_course.checking.verdict import block_lines, evaluate
 from mechinterp_course.worlds import tokens
 
 FOLDER = Path(__file__).parent
-ELSEWHERE, LATER = "elsewhere", "elsewhere_held_out"  # folders with a file for each of the other chapters
+ELSEWHERE = "elsewhere", "elsewhere_held_out", "elsewhere_third"  # a file for each of the other chapters
 JUDGEMENTS = FOLDER / "judgements.json"
 CHAPTERS = ("ch03_induction_heads", "ch19_what_a_head_does")
 JUDGED_IN = CHAPTERS[0]  # then the chapter of all these exercises: the same draws, hence the same texts
@@ -128,31 +128,28 @@ def explanation(name: str, answer: Callable) -> str:
         (passed if outcome.verdict == "passed" else failed).append((check.claim, outcome, run))
     runs = [run for _, outcome, run in failed if outcome.verdict == "failed"]
     given = [run for *_, run in passed]
-    mistake, said = _told(exercise, answer, runs, given, mistakes) if runs else (None, "")
+    found = _explained(exercise, answer, runs, given, mistakes) if runs else Explanation()
     for *_, (_, _, draw) in failed + passed:
         draw.give_back()
-    return "\n".join(_block(claim, outcome, mistake, mistakes, said) for claim, outcome, _ in failed)
+    return "\n".join(_block(claim, outcome, run, found, mistakes) for claim, outcome, run in failed)
 
 
-def _told(exercise, answer, failed, passed, mistakes) -> tuple[str | None, str]:
-    """Return the known mistake that explains an answer, or else a sentence that does."""
+def _explained(exercise, answer, failed, passed, mistakes) -> Explanation:
     reference = remembering(library_function(exercise.reference), REUSE.expected)
     student = LocalStudent({exercise.name: answer})
     by_outcome = judged_by_outcome(load_manifest(chapter_of(exercise.name)), exercise)
     cases = cases_of(exercise.name, reference, failed + passed)
     inquiry = Inquiry(student, exercise.name, reference, cases, by_outcome=by_outcome)
-    if name := known_mistake(inquiry, failed, passed, mistakes, REUSE.replay):
-        return name, ""
     slips = {} if by_outcome else slips_of_library(exercise.reference)
-    return None, told(inquiry, lambda: known_slip(inquiry, failed, passed, slips, REUSE.replay))
+    return explained(inquiry, failed, passed, mistakes, slips, REUSE.replay)
 
 
-def _block(claim, outcome, mistake, mistakes, said) -> str:
+def _block(claim, outcome, run, found, mistakes) -> str:
     diagnosis = outcome.diagnosis
-    if mistake and outcome.verdict == "failed":
-        diagnosis = named(diagnosis, mistake, mistakes[mistake])
+    if found.mistake and any(run is each for each in found.runs):
+        diagnosis = named(diagnosis, found.mistake, mistakes[found.mistake])
     elif outcome.verdict == "failed":
-        diagnosis = with_sentence(diagnosis, said)
+        diagnosis = with_sentence(diagnosis, found.sentence)
     lines = block_lines(diagnosis, claim)
     return "\n".join(lines if outcome.verdict == "failed" else [f"({outcome.verdict})", *lines])
 
@@ -188,7 +185,7 @@ def write(texts: dict[str, str]) -> list[str]:
 
 def answers_to(wanted: Sequence[str]) -> list[str]:
     """Return the names of the answers to these exercises, or those of these chapters; of all without any."""
-    names = [*answers_here(), *names_elsewhere(ELSEWHERE), *names_elsewhere(LATER)]
+    names = [*answers_here(), *chain.from_iterable(map(names_elsewhere, ELSEWHERE))]
     of = {name: (exercise := name.partition("__")[0], chapter_of(exercise)) for name in names}
     return [name for name in names if not wanted or {*of[name]} & {*wanted}]
 

@@ -43,7 +43,9 @@ def top_examples__best_places_of_all(
     flat = answers.flatten().topk(count).indices
     which, place = flat // (rows * columns), flat % (rows * columns)
     row, column = place // columns, place % columns
-    where = torch.stack([(2 * row + 1) * height // (2 * rows), (2 * column + 1) * width // (2 * columns)], dim=1)
+    where = torch.stack(
+        [(2 * row + 1) * height // (2 * rows), (2 * column + 1) * width // (2 * columns)], dim=1
+    )
     return which, where
 
 

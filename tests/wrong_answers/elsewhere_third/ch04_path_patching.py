@@ -60,7 +60,8 @@ def patch_residual__share_of_each_row(model, clean, corrupted, right, wrong):
 
 
 def patch_residual__hooks_pile_up(model, clean, corrupted, right, wrong):
-    """The list of hooks is made once for each layer, so patches of earlier positions stay when the next is added.
+    """The list of hooks is made once for each layer, so patches of earlier positions stay when the
+    next is added.
     axis: earlier positions, accumulate, list, alone, hooks, left, each patch
     """
 
@@ -134,7 +135,9 @@ def path_logits__own_mlp_left_free(
     second = []
     for layer in sorted({where for where, _ in receivers}):
         name = f"blocks.{layer}.attn.hook_{through}"
-        second.append(replace_heads(name, arrived[name], [head for where, head in receivers if where == layer]))
+        second.append(
+            replace_heads(name, arrived[name], [head for where, head in receivers if where == layer])
+        )
     return model.run_with_hooks(corrupted, fwd_hooks=second)
 
 
@@ -163,7 +166,9 @@ def path_logits__frozen_at_clean(
     second = []
     for layer in sorted({where for where, _ in receivers}):
         name = f"blocks.{layer}.attn.hook_{through}"
-        second.append(replace_heads(name, arrived[name], [head for where, head in receivers if where == layer]))
+        second.append(
+            replace_heads(name, arrived[name], [head for where, head in receivers if where == layer])
+        )
     return model.run_with_hooks(corrupted, fwd_hooks=second)
 
 
@@ -181,5 +186,7 @@ def composition_scores__order_of_the_paper(model, into):
     for layer in range(n_layers - 1):
         for head in range(n_heads):
             product = M[layer + 1 :] @ W_OV[layer, head]
-            scores[layer, head, layer + 1 :] = norm(product) / (norm(W_OV[layer, head]) * norm(M[layer + 1 :]))
+            scores[layer, head, layer + 1 :] = norm(product) / (
+                norm(W_OV[layer, head]) * norm(M[layer + 1 :])
+            )
     return scores

@@ -77,7 +77,8 @@ def firing_statistics__dead_in_some_batch(
 def fraction_of_variance_unexplained__variance_of_the_error(
     activations: Float[Tensor, "... d_in"], reconstruction: Float[Tensor, "... d_in"]
 ) -> float:
-    """Takes the variance of the error for its square, so a constant offset of the reconstruction costs nothing.
+    """Takes the variance of the error for its square, so a constant offset of the reconstruction
+    costs nothing.
     axis: error, mean, variance, bias, offset, numerator, subtract
     """
     x = activations.flatten(end_dim=-2)
@@ -90,7 +91,8 @@ def fraction_of_variance_unexplained__variance_of_the_error(
 def match_features__leftover_reads_the_last(
     found: Float[Tensor, "found d_in"], truth: Float[Tensor, "true d_in"]
 ) -> tuple[Int[Tensor, " true"], Float[Tensor, " true"]]:
-    """Uses the partner -1 as an index, so a direction left over gets the cosine with the last found one, not 0.
+    """Uses the partner -1 as an index, so a direction left over gets the cosine with the last
+    found one, not 0.
     axis: -1, index, last, left over, cosine, zero, partner
     """
     from scipy.optimize import linear_sum_assignment
@@ -113,7 +115,9 @@ def recover_features__penalty_on_the_weights(
     """
     generator = torch.Generator().manual_seed(seed)
     tokens, d_in = activations.shape
-    W_dec = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1).to(activations)
+    W_dec = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1).to(
+        activations
+    )
     W_enc = W_dec.T.clone()
     b_enc, b_dec = activations.new_zeros(d_sae), activations.mean(dim=0)
     parameters = [each.detach().requires_grad_() for each in (W_enc, b_enc, W_dec, b_dec)]

@@ -54,7 +54,9 @@ def intruder_items__length_of_the_pool_too(
 
     source = random.Random(seed)
     texts = range(len(lengths))
-    strength = [max(row[:length].tolist(), default=0.0) for row, length in zip(feature_acts, lengths, strict=True)]
+    strength = [
+        max(row[:length].tolist(), default=0.0) for row, length in zip(feature_acts, lengths, strict=True)
+    ]
     firing = sorted((n for n in texts if strength[n] > 0), key=lambda n: -strength[n])
     silent = [n for n in texts if strength[n] <= 0]
     if len(firing) < 4 or not silent:

@@ -30,14 +30,16 @@ def pattern_completion_score__keys_averaged(pattern, period):
 
 
 def pattern_completion_score__starts_one_query_early(pattern, period):
-    """Counts the queries from `period` on, as if the cycle began at position 0: one before a token has come again.
+    """Counts the queries from `period` on, as if the cycle began at position 0: one before a token
+    has come again.
     axis: first query, period, 1 + period, early, BOS, position 1, off by one
     """
     n = pattern.shape[-1]
     if n < period + 2:
         raise ValueError("no query counts")
     looks = [
-        pattern[:, :, query, list(range(query + 1 - period, 0, -period))].sum(dim=-1) for query in range(period, n)
+        pattern[:, :, query, list(range(query + 1 - period, 0, -period))].sum(dim=-1)
+        for query in range(period, n)
     ]
     return torch.stack(looks).mean(dim=(0, 1))
 

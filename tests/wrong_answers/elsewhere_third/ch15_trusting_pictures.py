@@ -26,7 +26,9 @@ def selectivity_beyond_chance__maximum_before_distance(
     return (1 + count) / (1 + len(orders))
 
 
-def variance_explained__groups_weigh_the_same_too(responses: Responses, group: Int[Tensor, " picture"]) -> ByChannel:
+def variance_explained__groups_weigh_the_same_too(
+    responses: Responses, group: Int[Tensor, " picture"]
+) -> ByChannel:
     """Averages the variances of the groups, each alike, instead of pooling their squares over n - k.
     axis: group, size, weight, average, variance, pooled, n - k, within
     """

@@ -52,7 +52,9 @@ def layer_report__channel_against_channel(trained, untrained, groups):
     """
     report = {}
     for layer in next(iter(trained.values())):
-        still = [trained[factor][layer].amax(dim=0) == trained[factor][layer].amin(dim=0) for factor in groups]
+        still = [
+            trained[factor][layer].amax(dim=0) == trained[factor][layer].amin(dim=0) for factor in groups
+        ]
         row = {"silent": int(torch.stack(still).all(dim=0).sum())}
         for factor, group in groups.items():
             explained = channel_evidence.variance_explained(trained[factor][layer], group)
@@ -72,7 +74,9 @@ def layer_report__mean_of_the_living(trained, untrained, groups):
     """
     report = {}
     for layer in next(iter(trained.values())):
-        still = [trained[factor][layer].amax(dim=0) == trained[factor][layer].amin(dim=0) for factor in groups]
+        still = [
+            trained[factor][layer].amax(dim=0) == trained[factor][layer].amin(dim=0) for factor in groups
+        ]
         silent = torch.stack(still).all(dim=0)
         row = {"silent": int(silent.sum())}
         for factor, group in groups.items():

@@ -55,7 +55,8 @@ def refusal_curve__likeliest_of_all_words(model, hook, direction, amounts, token
 
 
 def refusal_curve__in_order_of_amounts(model, hook, direction, amounts, tokens, last, words):
-    """Sorts the amounts first, so shares come from the smallest amount to the largest, not in the given order.
+    """Sorts the amounts first, so shares come from the smallest amount to the largest, not in the
+    given order.
     axis: order, sorted, amounts, given, ascending, entries, each amount
     """
     shares, rows = [], torch.arange(len(tokens), device=tokens.device)

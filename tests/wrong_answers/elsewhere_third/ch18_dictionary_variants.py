@@ -134,7 +134,8 @@ def split_features__share_of_the_narrow(narrow_acts, wide_acts, inside):
 
 
 def matryoshka_loss__blocks_side_by_side(activations, feature_acts, W_dec, b_dec, widths):
-    """Lets each width rebuild with its new features alone, from the width before on, not with the whole prefix.
+    """Lets each width rebuild with its new features alone, from the width before on, not with the
+    whole prefix.
     axis: nested, prefix, feature 0, blocks, begin, disjoint, width
     """
     total, start = activations.new_zeros(()), 0
