@@ -115,7 +115,10 @@ class Likeness:
 
 
 def _agreement(given: object, found: object, right: object) -> tuple[int, int]:
-    """Return how many entries are the same in two results, of those that are wrong in one of them."""
+    """Return how many entries are the same in two results, of those that are wrong in one of them.
+
+    Verdicts tell nothing: two that are wrong are the same.
+    """
     three = (given, found, right)
     if all(isinstance(each, Tensor) and each.shape == right.shape for each in three) and right.dim():
         given, found, right = (each.detach().cpu().double() for each in three)
@@ -129,7 +132,7 @@ def _agreement(given: object, found: object, right: object) -> tuple[int, int]:
     if all(isinstance(each, list | tuple) and len(each) == len(right) for each in three) and len(right):
         parts = [_agreement(*each) for each in zip(*three, strict=True)]
         return sum(agree for agree, _ in parts), sum(told for _, told in parts)
-    if alike(given, right) and alike(found, right):
+    if isinstance(right, bool) or alike(given, right) and alike(found, right):
         return 0, 0
     return int(alike(given, found)), 1
 
