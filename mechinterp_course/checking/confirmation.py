@@ -132,7 +132,7 @@ def _agreement(given: object, found: object, right: object) -> tuple[int, int]:
     if all(isinstance(each, list | tuple) and len(each) == len(right) for each in three) and len(right):
         parts = [_agreement(*each) for each in zip(*three, strict=True)]
         return sum(agree for agree, _ in parts), sum(told for _, told in parts)
-    if isinstance(right, bool) or alike(given, right) and alike(found, right):
+    if isinstance(right, bool) or (alike(given, right) and alike(found, right)):
         return 0, 0
     return int(alike(given, found)), 1
 
