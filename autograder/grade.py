@@ -8,6 +8,8 @@ import errno
 import json
 import os
 import secrets
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -260,11 +262,28 @@ def _manifests(submission: Submission, chapter: str | None) -> dict[str, str]:
 
 def _record(batch: Batch, place: Place, result: dict) -> None:
     path = batch.out / place.name / RESULTS_FILE
-    write_json(path, result)
     summary = {"name": place.name, "score": result["score"], "max_score": result["max_score"]}
     summary["path"] = str(place.path.absolute())
-    log.append(batch.out, "graded", summary, [path])
+    with _uninterrupted():
+        write_json(path, result)
+        log.append(batch.out, "graded", summary, [path])
     _count(batch, "graded", place.name, result)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back while what belongs together is written: a result, and its line in the log."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread
+        return
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _count(batch: Batch, kind: str, name: str, result: dict) -> None:

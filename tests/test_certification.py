@@ -539,6 +539,7 @@ def test_certificates_lie_beside_the_solutions_and_make_a_page_of_the_book(certi
 @pytest.mark.proof
 def test_checking_tries_a_sample_finds_what_changed_and_sees_through_an_edited_certificate(certified):
     root, _ = certified
+    refresh(root)
     path = root / "solutions" / SLUG / FILE
     data = json.loads(path.read_text())
     for name in FOUR:  # as if certified with full effort

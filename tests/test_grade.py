@@ -5,6 +5,7 @@ import csv
 import errno
 import json
 import re
+import signal
 import stat
 from pathlib import Path
 
@@ -326,3 +327,13 @@ def test_an_accelerator_gives_the_same_verdicts(folder, batch, tmp_path):
     found = grade_batch([folder / f"{name}.py" for name in names], tmp_path, seed=SEED, device="cuda")
     for name in names:
         assert verdicts(found.results[name]) == verdicts(batch.results[name])
+
+
+def test_ctrl_c_waits_until_a_result_and_its_line_in_the_log_are_both_written():
+    before, written = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), grade._uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        written.append("both")
+    assert written == ["both"] and signal.getsignal(signal.SIGINT) is before
+    with grade._uninterrupted():
+        pass

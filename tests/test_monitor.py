@@ -670,16 +670,19 @@ def test_a_monitor_killed_while_its_page_looks_on_has_kept_all_that_it_told(here
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         origin, token = child.stdout.readline().strip().split("/#")
         told, headers = [], {"Authorization": f"Bearer {token}"}
-        with (
-            httpx.stream("GET", f"{origin}/api/events", headers=headers) as stream,
-            pytest.raises(httpx.HTTPError),
-        ):
-            for line in stream.iter_lines():
-                event = json.loads(line[6:]) if line.startswith("data: ") else {"type": ""}
-                if event["type"] == "token":
-                    told.append((event["run"], event["position"], event["text"]))
-                if len(told) == 100:
-                    child.kill()
+        try:
+            with (
+                httpx.stream("GET", f"{origin}/api/events", headers=headers, timeout=60) as stream,
+                pytest.raises(httpx.HTTPError),
+            ):
+                for line in stream.iter_lines():
+                    event = json.loads(line[6:]) if line.startswith("data: ") else {"type": ""}
+                    if event["type"] == "token":
+                        told.append((event["run"], event["position"], event["text"]))
+                    if len(told) == 100:
+                        child.kill()
+        finally:
+            child.kill()
     store = Store(here / "monitor.sqlite")
     kept = store._rows("SELECT run, position, text FROM token")
     assert len(told) >= 100 and {tuple(one.values()) for one in kept} >= set(told)

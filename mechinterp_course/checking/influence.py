@@ -88,14 +88,21 @@ def _in_columns(
     extra, missing, both = ours[0] & theirs[1], ours[1] & theirs[0], ours[0] & theirs[0]
     found = []
     if extra.any() and (where := told_apart(probing, extra, theirs[0])):
-        found.append(f"Your result also changes with `{probing.argument}` {where}, which should not count.")
+        said = f"also changes with `{probing.argument}` {where}, which should not count."
+        found.append(f"{_subject(where)} {said}")
     if missing.any() and not extra.any() and (rank := _rank(probing, both, theirs[0])):
         found.append(f"Of the entries of `{probing.argument}` that should count, only the {rank} one does.")
     elif missing.any() and (where := told_apart(probing, missing, ours[0])):
-        found.append(f"Your result does not change with `{probing.argument}` {where}, which should count.")
+        said = f"does not change with `{probing.argument}` {where}, which should count."
+        found.append(f"{_subject(where)} {said}")
     elif missing.any() and not extra.any():
         found += _few(probing, both, theirs[0])
     return found
+
+
+def _subject(where: str) -> str:
+    """Begin a sentence; scattered places may be others in another call."""
+    return "In the call that was tried, your result" if " and " in where else "Your result"
 
 
 def weighed(probing: Probing, yours: Tensor, right: Tensor) -> list[str]:

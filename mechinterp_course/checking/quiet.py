@@ -16,10 +16,13 @@ MOST_REMEMBERED = 80  # runs
 
 
 class _State(threading.local):
-    """The runs that are remembered, and how many blocks hide what goes on: each thread has its own."""
+    """The runs that are remembered, and how many blocks hide what goes on: each thread has its own.
+
+    A run is kept with what it was called with: what is told apart by its address must stay there.
+    """
 
     def __init__(self):
-        self.runs: OrderedDict[tuple, object] = OrderedDict()
+        self.runs: OrderedDict[tuple, tuple[object, tuple]] = OrderedDict()
         self.hidden = 0
 
 
@@ -81,16 +84,22 @@ def _takes_a_model(function: Callable) -> bool:
 def _remembered(function: Callable) -> Callable:
     def run(*args: object, **kwargs: object) -> object:
         args = [each._model if isinstance(each, QuietModel) else each for each in args]
-        key = (id(function), *map(_key, args), *((name, _key(value)) for name, value in kwargs.items()))
+        named = ((name, _key(value)) for name, value in kwargs.items())
+        key = (*_of_function(function), *map(_key, args), *named)
         runs = _state.runs
         if key not in runs:
             with hidden():
-                runs[key] = function(*args, **kwargs)
+                runs[key] = function(*args, **kwargs), (function, args, kwargs)
             while len(runs) > MOST_REMEMBERED:
                 runs.popitem(last=False)
-        return runs[key]
+        return runs[key][0]
 
     return wraps(function)(run) if isinstance(function, types.FunctionType) else run
+
+
+def _of_function(function: Callable) -> tuple[int, int]:
+    """Tell a function from others; a bound method is made anew each time that it is asked for."""
+    return id(getattr(function, "__self__", None)), id(getattr(function, "__func__", function))
 
 
 def _key(value: object) -> object:

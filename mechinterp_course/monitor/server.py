@@ -133,12 +133,16 @@ async def event_stream(monitor: Monitor) -> AsyncIterator[str]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket bound to the address; raises CourseError when it is taken, or is no address here."""
+    """Return a socket that listens at the address; raises CourseError when it is taken, or is none here.
+
+    Whoever is told the address may connect at once, and waits until there is a server.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         bound = socket.socket(family)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen()
         return bound
     except OSError as error:
         reason = error.strerror or str(error)
