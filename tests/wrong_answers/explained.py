@@ -33,7 +33,12 @@ from mechinterp_course.checking.verdict import block_lines, evaluate
 from mechinterp_course.worlds import tokens
 
 FOLDER = Path(__file__).parent
-ELSEWHERE = "elsewhere", "elsewhere_held_out", "elsewhere_third"  # a file for each of the other chapters
+ELSEWHERE = (  # a file for each of the other chapters
+    "elsewhere",
+    "elsewhere_held_out",
+    "elsewhere_third",
+    "elsewhere_fourth",
+)
 JUDGEMENTS = FOLDER / "judgements.json"
 CHAPTERS = ("ch03_induction_heads", "ch19_what_a_head_does")
 JUDGED_IN = CHAPTERS[0]  # then the chapter of all these exercises: the same draws, hence the same texts
