@@ -146,7 +146,7 @@ def composition_scores__product_as_for_columns_b(model, into):
     norm = torch.linalg.matrix_norm
     n_layers, n_heads = M.shape[:2]
     scores = torch.zeros(n_layers, n_heads, n_layers, n_heads, dtype=M.dtype, device=M.device)
-    for l in range(n_layers - 1):
+    for i in range(n_layers - 1):
         for h in range(n_heads):
-            scores[l, h, l + 1 :] = norm(M[l + 1 :] @ W_OV[l, h]) / (norm(W_OV[l, h]) * norm(M[l + 1 :]))
+            scores[i, h, i + 1 :] = norm(M[i + 1 :] @ W_OV[i, h]) / (norm(W_OV[i, h]) * norm(M[i + 1 :]))
     return scores
