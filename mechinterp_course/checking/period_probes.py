@@ -2,13 +2,13 @@
 
 import torch
 
-SETS = 16  # of words, tried at a time
+SETS = 16  # of words, tried at a time where few will do
 CLEARLY = 0.03  # of probability, from where the verdict would change
 
 
 def refutable_words(draw, model, period, count):
     """Different words, `count` of them, of which some text of this period clearly breaks the claim."""
-    return _first(draw, model, period, count, lambda breaks, stands: breaks)
+    return _first(draw, model, period, count, 2, lambda breaks, stands: breaks.flatten(1).any(dim=1))
 
 
 def hard_words(draw, model, period, left_out):
@@ -18,39 +18,42 @@ def hard_words(draw, model, period, left_out):
     always the first word that comes twice; or "ends": a text ends with the first of its two places only. Some
     text that is left out breaks the claim, and no other does.
     """
-    searched = (..., 0) if left_out == "turns" else (slice(None), slice(None), 0)
 
     def hard(breaks, stands):
-        found = stands[searched].flatten(1).all(dim=1)
-        return breaks & found[:, None, None, None]
+        searched = stands[..., 0] if left_out == "turns" else stands[:, :, 0]
+        return searched.flatten(1).all(dim=1) & breaks.flatten(1).any(dim=1)
 
-    return _first(draw, model, period, period, hard)
+    return _first(draw, model, period, period, SETS, hard)
 
 
-def _first(draw, model, period, count, wanted):
-    """The first of drawn sets of words with a text that is wanted, by whether texts break the claim or stand.
+def _first(draw, model, period, count, sets, wanted):
+    """The first drawn words that are wanted, by which texts clearly break the claim and which clearly don't.
 
-    Texts are [set, gap, end, turn].
+    Both are [set, gap, end, turn]. A text after which the right word is least likely breaks it, too, so that
+    whoever looks for the least likely finds one: the right word may be unlikely, and likelier than any other.
     """
     while True:
         order = torch.randperm(model.cfg.d_vocab, generator=torch.Generator().manual_seed(draw.seed()))
-        words = order[: SETS * count].reshape(SETS, count).to(model.cfg.device)
+        words = order[: sets * count].reshape(sets, count).to(model.cfg.device)
         outcomes = [
             _outcomes(model, words, period, gap, period * 3 + end)
             for gap in range(1, period)
             for end in (1, gap + 1)
         ]
-        breaks, stands = (
+        right, other = (
             torch.stack(each, dim=1).unflatten(1, (-1, 2)) for each in zip(*outcomes, strict=True)
         )
-        fit = wanted(breaks, stands).flatten(1).any(dim=1)
+        breaks = (right < 0.5 - CLEARLY) & (right < other - CLEARLY)
+        stands = (right > 0.5 + CLEARLY) | (right > other + CLEARLY)
+        least = right <= right.flatten(1).amin(dim=1)[:, None, None, None] + CLEARLY
+        fit = wanted(breaks, stands) & (breaks | ~least).flatten(1).all(dim=1)
         if fit.any():
             return words[fit][0]
 
 
 @torch.no_grad()
 def _outcomes(model, words, period, gap, length):
-    """Whether texts of a length clearly break the claim, and whether they clearly don't: [set, turn] each."""
+    """Probabilities after texts of a length: of the right word, and of the likeliest other. [set, turn] each."""
     sets, turns = words.shape
     cycles = torch.stack([words.roll(turn, dims=1)[:, :period] for turn in range(turns)], dim=1)
     cycles[..., gap] = cycles[..., 0]
@@ -59,6 +62,4 @@ def _outcomes(model, words, period, gap, length):
     chances = model(torch.cat([start, texts[:, :-1]], dim=1))[:, -1].softmax(dim=-1)
     right = chances.gather(1, texts[:, -1:])
     other = chances.scatter(1, texts[:, -1:], 0.0).amax(dim=1, keepdim=True)
-    breaks = (right < 0.5 - CLEARLY) & (right < other - CLEARLY)
-    stands = (right > 0.5 + CLEARLY) | (right > other + CLEARLY)
-    return breaks.reshape(sets, turns), stands.reshape(sets, turns)
+    return right.reshape(sets, turns), other.reshape(sets, turns)
