@@ -53,7 +53,7 @@ def _first(draw, model, period, count, sets, wanted):
 
 @torch.no_grad()
 def _outcomes(model, words, period, gap, length):
-    """Probabilities after texts of a length: of the right word, and of the likeliest other. [set, turn] each."""
+    """Probabilities after texts of a length, [set, turn]: of the right word, and of the likeliest other."""
     sets, turns = words.shape
     cycles = torch.stack([words.roll(turn, dims=1)[:, :period] for turn in range(turns)], dim=1)
     cycles[..., gap] = cycles[..., 0]
