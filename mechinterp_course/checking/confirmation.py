@@ -4,7 +4,7 @@ A check stops at the first result that is wrong, and there two mistakes may well
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from torch import Tensor
@@ -14,10 +14,11 @@ from mechinterp_course.checking.cases import UNKNOWN, Run
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.interventions import points_of
 from mechinterp_course.checking.recognition import ATOL, RTOL, Mistakes, alike, recognise_in_all
-from mechinterp_course.checking.slips import Slip, recognise_slip
+from mechinterp_course.checking.slips import Slip, measures, recognise_slip
 
 MOST_CALLS, MOST_RUNS = 12, 3  # where a call runs a model, the fewer
 MOSTLY = 0.75  # of the entries that are wrong in one of two results
+FEW = 3  # different results without decimals, which may agree by chance
 FOR_EACH_AGAINST = 2  # calls in which a likely mistake gives the same, for each in which it does not
 
 
@@ -57,9 +58,12 @@ def likely_mistake(
     """Return the mistake that behaves as the answer mostly did, and the failed checks that it explains.
 
     An answer may make a known mistake and treat a zero otherwise than who wrote it down. None where no
-    mistake explains a check and gives the same in most calls: in those of all checks, and in others.
+    mistake explains a check and gives the same in most calls: in those of all checks, and in others. Not
+    looked for where it takes runs of a model, and a learner waits.
     """
     best, most = None, 0.0
+    if inquiry.hurried and inquiry.of_a_model:
+        return None
     for name, mistake in mistakes.items():
         likeness = Likeness()
         explains = [run for run in failed if likeness.of_check(inquiry, mistake, run, replay) >= MOSTLY]
@@ -78,15 +82,18 @@ class Likeness:
     """In how many calls an answer gave what a mistake gives, and in how many not.
 
     A call in which a part of the entries agree counts by parts; where both are right it tells nothing.
+    `results` are those that both got wrong alike.
     """
 
     votes: float = 0.0
     against: float = 0.0
+    results: list[object] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Whether they are alike, by and large."""
-        return self.votes >= FOR_EACH_AGAINST * self.against
+        """Whether they are alike, by and large, and not by chance: a few lists or numbers may well agree."""
+        by_chance = not any(map(measures, self.results)) and len(set(map(str, self.results))) < FEW
+        return self.votes >= FOR_EACH_AGAINST * self.against and not by_chance
 
     def of_check(self, inquiry: Inquiry, mistake: Callable, run: Run, replay: Callable) -> float:
         """Count the calls of a check; return how alike the results are by which the answer failed it."""
@@ -109,6 +116,7 @@ class Likeness:
         agree, told = _agreement(given, found, right)
         if not told:
             return None
+        self.results += [given] if agree >= MOSTLY * told else []
         self.votes += agree / told
         self.against += 1 - agree / told
         return agree / told
@@ -120,7 +128,7 @@ def _agreement(given: object, found: object, right: object) -> tuple[int, int]:
     Verdicts tell nothing: two that are wrong are the same.
     """
     three = (given, found, right)
-    if all(isinstance(each, Tensor) and each.shape == right.shape for each in three) and right.dim():
+    if all(isinstance(each, Tensor) for each in three) and given.shape == found.shape == right.shape != ():
         given, found, right = (each.detach().cpu().double() for each in three)
         scale = right.abs().nan_to_num(posinf=0.0).max().item() if right.numel() else 0.0
 
@@ -129,7 +137,7 @@ def _agreement(given: object, found: object, right: object) -> tuple[int, int]:
 
         told = ~same(given, right) | ~same(found, right)
         return int((told & same(given, found)).sum()), int(told.sum())
-    if all(isinstance(each, list | tuple) and len(each) == len(right) for each in three) and len(right):
+    if all(isinstance(each, list | tuple) for each in three) and len(given) == len(found) == len(right) > 0:
         parts = [_agreement(*each) for each in zip(*three, strict=True)]
         return sum(agree for agree, _ in parts), sum(told for _, told in parts)
     if isinstance(right, bool) or (alike(given, right) and alike(found, right)):
