@@ -2,7 +2,7 @@
 
 import ast
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -30,6 +30,7 @@ from mechinterp_course.checking.recognition import (
     load_mistakes,
     named,
     recognise_in_all,
+    without_advice,
 )
 from mechinterp_course.checking.slips import (
     Slip,
@@ -209,7 +210,11 @@ class Examiner:
             )
         for *_, draw in chain(failed.values(), passed.values()):
             draw.give_back()
-        return [_told(finding, failed.get(finding.check.name), found, mistakes) for finding, _ in runs]
+        transcripts = [transcript for _, transcript in runs]
+        return [
+            _told(finding, failed.get(finding.check.name), found, mistakes, transcripts)
+            for finding, _ in runs
+        ]
 
     def _explained(
         self,
@@ -244,16 +249,22 @@ class Examiner:
         return {name: manifest.exercise(name).reference for name in exercise.needs}
 
 
-def _told(finding: Finding, run: Run | None, found: Explanation, mistakes: Mistakes) -> Finding:
+def _told(
+    finding: Finding,
+    run: Run | None,
+    found: Explanation,
+    mistakes: Mistakes,
+    transcripts: Sequence[Transcript],
+) -> Finding:
     """Return a finding with what explains it, if it is of a check that failed, and its `run` explained."""
-    outcome = finding.outcome
-    if any(run is each for each in found.runs) and found.mistake:
-        diagnosis = named(outcome.diagnosis, found.mistake, mistakes[found.mistake])
-    elif run is not None and found.sentence:
-        diagnosis = with_sentence(outcome.diagnosis, found.sentence)
-    else:
+    if run is None:
         return finding
-    return replace(finding, outcome=replace(outcome, diagnosis=diagnosis))
+    diagnosis = without_advice(finding.outcome.diagnosis, finding.exercise.name, transcripts)
+    if any(run is each for each in found.runs) and found.mistake:
+        diagnosis = named(diagnosis, found.mistake, mistakes[found.mistake])
+    elif found.sentence:
+        diagnosis = with_sentence(diagnosis, found.sentence)
+    return replace(finding, outcome=replace(finding.outcome, diagnosis=diagnosis))
 
 
 def full_name(manifest: Manifest, exercise: Exercise, check: Check) -> str:

@@ -6,7 +6,14 @@ import torch
 from mechinterp_course.checking import Draw, expect_close, expect_equal, recognition
 from mechinterp_course.checking.draw import seeded_generators
 from mechinterp_course.checking.local import LocalStudent
-from mechinterp_course.checking.recognition import alike, load_mistakes, mistakes_of, named, recognise
+from mechinterp_course.checking.recognition import (
+    alike,
+    load_mistakes,
+    mistakes_of,
+    named,
+    recognise,
+    without_advice,
+)
 from mechinterp_course.checking.verdict import Diagnosis, StudentFault, evaluate
 
 
@@ -244,3 +251,10 @@ def test_beside_a_named_mistake_nothing_is_guessed_from_a_few_values(guessed, le
         f" {left}" if left else ""
     )
     assert bool(left) is not message.endswith("itself.")
+
+
+@pytest.mark.parametrize(("results", "asked"), [([None, None], True), ([2.0, None], False), ([], True)])
+def test_nobody_is_asked_for_a_return_whose_function_has_returned_something(results, asked):
+    diagnosis = Diagnosis("wrong_type", "Expected a float, got None. Is a `return` missing?")
+    found = without_advice(diagnosis, "dose", [[("dose", result)] for result in results])
+    assert ("return" in found.message) == asked

@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch01_hooks", "version": "925ca020d8cb", "source": "solutions/ch01_hooks/chapter.py"}
+#   mechinterp_course: {"chapter": "ch01_hooks", "version": "ae54f14bd026", "source": "solutions/ch01_hooks/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch01_hooks`, version `925ca020d8cb`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
+*Chapter `ch01_hooks`, version `ae54f14bd026`, written from `solutions/ch01_hooks/chapter.py` by `python -m mechinterp_course.authoring ch01_hooks`.*
 """
 
 # %% [markdown]
@@ -192,7 +192,7 @@ def expect_clean(student, draw, exercise, name, *more):
     expected = probes.beside_others(reference, seed, name, *more)
     expect_equal(raised, "ValueError", what="exceptions")
     expect_equal(left, 7, what="hooks after the model has raised, of which seven are somebody else's")
-    expect_equal(list(after), list(expected), what="hooks left, and calls of somebody else's")
+    expect_equal(list(after), list(expected), what="counts of hooks left and of somebody else's calls")
 
 
 def expect_untouched(student, function, *arguments):

@@ -1,6 +1,7 @@
 """Asked of any function: which of its arguments a wrong result hangs on, and what its hooks do to a model."""
 
 import inspect
+import math
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from mechinterp_course.checking.inquiry import Inquiry, axis_names
 from mechinterp_course.checking.interventions import differences
 from mechinterp_course.checking.recognition import alike
 
+RARELY = 10  # in one of so many cases calls come apart by chance
 FEWEST = 3  # calls with a right result, and with a wrong one, that can show what they have in common
 MOST_TRIED = 6  # changes of an argument, where each may take seconds
 TWENTIETHS = 12  # of 1, up and down, that another number is sought in
@@ -73,7 +75,10 @@ def when_wrong(inquiry: Inquiry) -> list[str]:
     wrong, right = inquiry.wrong, [case for case in inquiry.cases if case.is_right]
     if len(wrong) < FEWEST or len(right) < FEWEST:
         return []
-    for label in _features(inquiry, wrong[0]):
+    labels = _features(inquiry, wrong[0])
+    if math.comb(len(wrong) + len(right), len(wrong)) < RARELY * len(labels):
+        return []  # some number would tell them apart by chance
+    for label in labels:
         bad, good = ([_features(inquiry, case).get(label) for case in cases] for cases in (wrong, right))
         if None in bad + good:
             continue

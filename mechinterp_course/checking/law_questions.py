@@ -16,6 +16,7 @@ from mechinterp_course.checking.recognition import alike
 
 Change = Callable[[Tensor], Tensor]
 NO_NUMBER, ANOTHER = "is no number", "follows another rule"
+MOST_TRIED = 4  # calls in which a law is tried
 CHANGES: dict[str, Change] = {
     "doubled": lambda values: 2 * values,
     "raised by 1 everywhere": lambda values: values + 1,
@@ -32,18 +33,25 @@ RULES: dict[str, Change] = {
 
 
 def laws(inquiry: Inquiry) -> list[str]:
-    """How the result follows when a whole argument is doubled, raised by 1 or turned round."""
+    """How the result follows when a whole argument is doubled, raised or turned round, in several calls."""
     found = []
     for name in inquiry.measured:
-        case = inquiry.case_with(name)
-        for how, change in CHANGES.items() if case else ():
-            other = list({**case.arguments, name: change(case.arguments[name])}.values())
-            right = _follows(case.expected, inquiry.reference(*other))
-            own = inquiry.call(case.values, other)
-            yours = _follows(*own) if flat(own[0]).shape == flat(case.expected).shape else right
-            if yours not in (right, NO_NUMBER):
-                found.append(f"When `{name}` is {how}, the expected value {right}, and yours {yours}.")
+        first = inquiry.case_with(name)
+        rest = [case for case in inquiry.wrong if name in case.tensors and case is not first]
+        for how, change in CHANGES.items() if first else ():
+            rules = {_rules(inquiry, case, name, change) for case in [first, *rest][:MOST_TRIED]}
+            right, yours = rules.pop()
+            if rules or yours in (right, NO_NUMBER) or (right == ANOTHER and not rest):
+                continue  # not the same each time, or too little to go by
+            found.append(f"When `{name}` is {how}, the expected value {right}, and yours {yours}.")
     return found
+
+
+def _rules(inquiry: Inquiry, case: Case, name: str, change: Change) -> tuple[str, str]:
+    """Return how the expected result follows, and how the answer's does."""
+    other = list({**case.arguments, name: change(case.arguments[name])}.values())
+    right, own = _follows(case.expected, inquiry.reference(*other)), inquiry.call(case.values, other)
+    return right, _follows(*own) if flat(own[0]).shape == flat(case.expected).shape else right
 
 
 def _follows(before: object, after: object) -> str:

@@ -18,9 +18,10 @@ from mechinterp_course.layout import course_root
 
 RTOL, ATOL = 1e-4, 1e-5  # the same mistake written otherwise rounds otherwise
 
+MISSING_RETURN = " Is a `return` missing?"
 GUESS = re.compile(  # from values alone, which a few fit by chance
     r" That is nearly right: .*|^These are the (expected values rounded to|absolute values of) .*"
-    r"| Is a `return` missing\?|^The right [^.]*, in reverse order\.$|^.* is not of the form of .*"
+    rf"|{MISSING_RETURN[:-1]}\?|^The right [^.]*, in reverse order\.$|^.* is not of the form of .*"
 )
 
 Transcript = list[tuple[str, object]]
@@ -135,6 +136,14 @@ def named(diagnosis: Diagnosis, name: str, mistake: Callable) -> Diagnosis:
     paragraph = " ".join((mistake.__doc__ or "").strip().split("\n\n")[0].split())
     message = GUESS.sub("", diagnosis.message)
     return replace(diagnosis, mistake=name, message=f"{paragraph} {message}".strip())
+
+
+def without_advice(diagnosis: Diagnosis, exercise: str, transcripts: Sequence[Transcript]) -> Diagnosis:
+    """Return the diagnosis without the question after a `return`, if the exercise has returned something."""
+    calls = [result for transcript in transcripts for name, result in transcript if name == exercise]
+    if all(result is None or isinstance(result, StudentFault) for result in calls):
+        return diagnosis
+    return replace(diagnosis, message=diagnosis.message.replace(MISSING_RETURN, ""))
 
 
 def recorded(transcript: Transcript) -> dict[str, Callable]:

@@ -134,7 +134,7 @@ def expect_clean(student, draw, exercise, name, *more):
     expected = probes.beside_others(reference, seed, name, *more)
     expect_equal(raised, "ValueError", what="exceptions")
     expect_equal(left, 7, what="hooks after the model has raised, of which seven are somebody else's")
-    expect_equal(list(after), list(expected), what="hooks left, and calls of somebody else's")
+    expect_equal(list(after), list(expected), what="counts of hooks left and of somebody else's calls")
 
 
 def expect_untouched(student, function, *arguments):
@@ -352,7 +352,7 @@ def check_leaves_nothing(student, draw):
     after = student.run(probes.beside_others, student.cache_activations, seed, names)
     expect_equal([raised, left], ["ValueError", 7], what="exceptions, and hooks left (seven are not yours)")
     expected = probes.beside_others(hooks.cache_activations, seed, names)
-    expect_equal(list(after), list(expected), what="hooks left, and calls of somebody else's")
+    expect_equal(list(after), list(expected), what="counts of hooks left and of somebody else's calls")
 
 
 # %% tags=["demo"]

@@ -15,7 +15,7 @@ from mechinterp_course.hooks import attached, cache_activations, read_activation
 
 
 def read_activation__not_copied(model, name, inputs):
-    """No copy is made in time: what is returned is what a ReLU that works in place has made of the output by then.
+    """What is returned was changed by what came after: by then a ReLU that works in place has made it its own.
 
     What is read at a ResNet's bn1 has no negative values. A copy made after the run comes too late.
     """
@@ -343,7 +343,7 @@ def run_until__runs_to_the_end(model, name, inputs):
 
 
 def run_until__hides_every_exception(model, name, inputs):
-    """Every exception is caught, not just one's own, so that an error of the model is taken for having arrived.
+    """An error of the model's own does not come out: whatever happens is taken for one's own exception, or hides it.
 
     A model that fails before the module says nothing of why.
     """
@@ -385,7 +385,7 @@ def run_until__any_runtime_error(model, name, inputs):
 
 
 def run_until__stops_before_the_module(model, name, inputs):
-    """The run is stopped before the module runs, and what it was given is returned, not what it returns.
+    """What the module was given is returned, not what it makes of it.
 
     One layer too early.
     """

@@ -27,7 +27,7 @@ from mechinterp_course.checking.draw import check_seed, seeded_generators
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.local import LocalStudent
 from mechinterp_course.checking.questions import Explanation, explained
-from mechinterp_course.checking.recognition import load_mistakes, named
+from mechinterp_course.checking.recognition import load_mistakes, named, without_advice
 from mechinterp_course.checking.slips import library_function, slips_of_library, with_sentence
 from mechinterp_course.checking.verdict import block_lines, evaluate
 from mechinterp_course.worlds import tokens
@@ -136,7 +136,10 @@ def explanation(name: str, answer: Callable) -> str:
     found = _explained(exercise, answer, runs, given, mistakes) if runs else Explanation()
     for *_, (_, _, draw) in failed + passed:
         draw.give_back()
-    return "\n".join(_block(claim, outcome, run, found, mistakes) for claim, outcome, run in failed)
+    seen = [run[1] for *_, run in failed + passed]
+    return "\n".join(
+        _block(claim, outcome, run, found, mistakes, exercise.name, seen) for claim, outcome, run in failed
+    )
 
 
 def _explained(exercise, answer, failed, passed, mistakes) -> Explanation:
@@ -149,8 +152,8 @@ def _explained(exercise, answer, failed, passed, mistakes) -> Explanation:
     return explained(inquiry, failed, passed, mistakes, slips, REUSE.replay)
 
 
-def _block(claim, outcome, run, found, mistakes) -> str:
-    diagnosis = outcome.diagnosis
+def _block(claim, outcome, run, found, mistakes, exercise, transcripts) -> str:
+    diagnosis = without_advice(outcome.diagnosis, exercise, transcripts)
     if found.mistake and any(run is each for each in found.runs):
         diagnosis = named(diagnosis, found.mistake, mistakes[found.mistake])
     elif outcome.verdict == "failed":
