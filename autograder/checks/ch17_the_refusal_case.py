@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 1c1c5ae961ca.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version dad1e33e850a.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """
@@ -130,10 +130,9 @@ def refusal_curve__ends_where_it_must_and_leaves_nothing(student, draw):
 
 def smallest_dose__agrees_with_the_reference(student, draw):
     """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
-    for _ in range(8):
-        case = probes.dose_case(draw)
-        expected = refusal_case.smallest_dose(*case)
-        expect_equal(probes.as_dose(student.smallest_dose(*case)), expected, what="dose")
+    cases = [probes.dose_case(draw) for _ in range(8)]
+    found = [probes.as_dose(student.smallest_dose(*case)) for case in cases]
+    expect_equal(found, [refusal_case.smallest_dose(*case) for case in cases], what="doses")
 
 
 def smallest_dose__each_bound_counts(student, draw):

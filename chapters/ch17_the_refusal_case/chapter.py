@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "1c1c5ae961ca", "source": "solutions/ch17_the_refusal_case/chapter.py"}
+#   mechinterp_course: {"chapter": "ch17_the_refusal_case", "version": "dad1e33e850a", "source": "solutions/ch17_the_refusal_case/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch17_the_refusal_case`, version `1c1c5ae961ca`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
+*Chapter `ch17_the_refusal_case`, version `dad1e33e850a`, written from `solutions/ch17_the_refusal_case/chapter.py` by `python -m mechinterp_course.authoring ch17_the_refusal_case`.*
 """
 
 # %% [markdown]
@@ -587,10 +587,9 @@ def smallest_dose(
 # %% tags=["check"]
 def check_agrees_with_the_reference(student, draw):
     """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
-    for _ in range(8):
-        case = probes.dose_case(draw)
-        expected = refusal_case.smallest_dose(*case)
-        expect_equal(probes.as_dose(student.smallest_dose(*case)), expected, what="dose")
+    cases = [probes.dose_case(draw) for _ in range(8)]
+    found = [probes.as_dose(student.smallest_dose(*case)) for case in cases]
+    expect_equal(found, [refusal_case.smallest_dose(*case) for case in cases], what="doses")
 
 
 if __name__ == "__main__":

@@ -522,10 +522,9 @@ def smallest_dose(
 # %% tags=["check"] points=2
 def check_agrees_with_the_reference(student, draw):
     """smallest_dose agrees with the reference on curves you have not seen, of either sign and in any order"""
-    for _ in range(8):
-        case = probes.dose_case(draw)
-        expected = refusal_case.smallest_dose(*case)
-        expect_equal(probes.as_dose(student.smallest_dose(*case)), expected, what="dose")
+    cases = [probes.dose_case(draw) for _ in range(8)]
+    found = [probes.as_dose(student.smallest_dose(*case)) for case in cases]
+    expect_equal(found, [refusal_case.smallest_dose(*case) for case in cases], what="doses")
 
 
 # %% tags=["check", "hidden"] points=2
