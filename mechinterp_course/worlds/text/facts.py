@@ -58,6 +58,7 @@ TEMPLATES = {
         "The largest {place} of {s} is in its capital,",
         "The {actor} comes from {s} and knows its capital,",
         "{name} wrote from the capital of {s},",
+        "{name} came home from the capital of {s},",
     ),
     "language": (
         "The language of {s} is",
