@@ -28,8 +28,10 @@ from mechinterp_course.monitor.guard import Guard, hosts_of
 from mechinterp_course.monitor.rates import RollingRates
 from mechinterp_course.monitor.server import Server, listening
 from mechinterp_course.monitor.service import Monitor
-from mechinterp_course.monitor.store import COLUMNS, Store, export_csv, export_parquet
+from mechinterp_course.monitor.store import APPLICATION, COLUMNS, Store, export_csv, export_parquet
 from mechinterp_course.monitor.watchlist import Watched, Watchlist, load_watchlist, write_watchlist
+from mechinterp_course.sae import SparseAutoencoder
+from mechinterp_course.sae_formats import to_sae_lens
 
 HOOK = "blocks.3.hook_resid_pre"
 CAUSE, OTHER = 11, 941  # what makes the patient refuse, and a feature that fires where it does
@@ -80,6 +82,26 @@ def test_what_is_read_is_what_the_dictionary_makes_of_a_whole_run(model, sae, wa
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
     assert "".join(step.text for step in steps[1:]).strip() == GARDEN + REFUSAL
     assert [step.position for step in steps] == list(range(len(steps)))
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk"])
+def test_features_are_read_alike_alone_and_among_all(model, activation):
+    """Of relu and jumprelu the watched ones alone are computed; of topk, where others decide, all are."""
+    mine = SparseAutoencoder(192, 400, activation, k=150 if activation == "topk" else None, seed=3)
+    with torch.no_grad():
+        mine.b_enc.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+        mine.threshold.fill_(1.5)
+    watched = (399, 0, 57, 58)
+    for sae in (mine, to_sae_lens(mine)):
+        watcher, computed = Watcher(model, sae, HOOK, watched), []
+        handle = watcher.sae.encode
+        watcher.sae = SimpleNamespace(encode=lambda x, f=handle, n=computed: n.append(len(x)) or f(x))
+        steps = list(watcher.generate(GARDEN, Settings(max_tokens=3)))
+        ids = torch.tensor([[step.token_id for step in steps]])
+        expected = reading.feature_activations(model, sae, ids, HOOK)[0, :, list(watched)]
+        found = torch.tensor([step.activations for step in steps])
+        torch.testing.assert_close(found[1:], expected[1:], atol=1e-3, rtol=1e-3)
+        assert bool(computed) == (activation == "topk") and 0 < (expected > 0).float().mean() < 1
 
 
 def test_holding_a_feature_changes_the_text_as_clamping_does(model, sae, watcher):
@@ -313,8 +335,16 @@ def test_another_program_s_database_is_left_alone(tmp_path):
     other = sqlite3.connect(tmp_path / "other.sqlite")
     other.execute("CREATE TABLE diary (day TEXT)")
     other.close()
+    older = sqlite3.connect(tmp_path / "older.sqlite")
+    older.executescript(f"CREATE TABLE token (run INTEGER); PRAGMA application_id={APPLICATION}")
+    older.close()
     (tmp_path / "text").write_text("no database, but a text that is long enough to be read as one" * 9)
-    for name, words in (("other.sqlite", "another program's"), ("text", "can't be used")):
+    refused = {
+        "other.sqlite": "another program's",
+        "older.sqlite": "another version",
+        "text": "can't be used",
+    }
+    for name, words in refused.items():
         with pytest.raises(CourseError, match=words):
             Store(tmp_path / name, LIST)
 

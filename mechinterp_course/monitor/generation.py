@@ -6,15 +6,18 @@ a value as `steering.clamping` does, the dictionary's error kept; or its directi
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechinterp_course.errors import CourseError
 from mechinterp_course.feature_reading import Dictionary
 from mechinterp_course.hooks import edit
+from mechinterp_course.sae import SparseAutoencoder
+from mechinterp_course.sae_formats import from_sae_lens
 from mechinterp_course.text_rows import TextRows
 from mechinterp_course.worlds.tokenizer import token_ids
 
@@ -61,12 +64,20 @@ class Step:
 
 @dataclass
 class Watcher:
-    """A model with a dictionary at one hook, and the features that are watched; without any it just runs."""
+    """A model with a dictionary at one hook, and the features that are watched; without any it just runs.
+
+    The other features are computed only while one is held, or where what one does depends on the others
+    (TopK): a dictionary's weights read anew for each token would cost more than all the rest of watching.
+    """
 
     model: "TransformerBridge"
     sae: Dictionary
     hook: str
     features: tuple[int, ...]
+    narrow: SparseAutoencoder | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.narrow = _only(self.sae, list(self.features))
 
     def generate(
         self,
@@ -95,6 +106,9 @@ class Watcher:
 
         def read_and_steer(activation: Float[Tensor, "1 pos d_in"]) -> Float[Tensor, "1 pos d_in"]:
             if not now or not (self.features or now[0]):
+                return activation
+            if self.narrow is not None and not now[0]:
+                found[:] = self.narrow.encode(activation)[0].tolist()
                 return activation
             feature_acts = self.sae.encode(activation)
             found[:] = feature_acts[0][:, list(self.features)].float().tolist()
@@ -163,6 +177,24 @@ def steered(
     if any(control.mode == HOLD for control in controls.values()):
         activation = activation + sae.decode(held) - sae.decode(feature_acts)
     return activation
+
+
+@torch.no_grad()
+def _only(sae: Dictionary, features: list[int]) -> SparseAutoencoder | None:
+    """Return a dictionary of these features alone that activates them alike; None where there is none."""
+    try:
+        whole = sae if isinstance(sae, SparseAutoencoder) else from_sae_lens(sae)
+    except (AttributeError, CourseError):
+        return None  # a dictionary of another kind
+    if whole.activation not in ("relu", "jumprelu"):
+        return None
+    narrow = SparseAutoencoder(whole.W_dec.shape[1], len(features), whole.activation)
+    narrow.encoder.copy_(whole.W_enc[:, features])
+    narrow.W_dec.copy_(whole.W_dec[features])
+    narrow.b_dec.copy_(whole.b_dec)
+    narrow.b_enc.copy_(whole.b_enc[features])
+    narrow.threshold.copy_(whole.threshold[features])
+    return narrow.to(sae.W_dec.device)
 
 
 def _choose(logits: Float[Tensor, " d_vocab"], temperature: float, generator: torch.Generator) -> int:

@@ -1,12 +1,14 @@
 """What was seen, in SQLite: one transaction for each token, so that a kill loses at most the last one.
 
 The log is written ahead (WAL) and handed to the operating system with each token: the process may die at any
-time. A loss of power may cost the last seconds, since nothing waits for the disk.
+time. A loss of power may cost the last seconds, since nothing waits for the disk. What the watched features
+did on a token is packed into its row: the model waits for this, and rows of their own took twice as long.
 """
 
 import csv
 import json
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,27 +25,25 @@ CREATE TABLE IF NOT EXISTS run (
   id INTEGER PRIMARY KEY, session INTEGER, started REAL, prompt TEXT, settings TEXT, controls TEXT,
   ended TEXT);
 CREATE TABLE IF NOT EXISTS token (
-  run INTEGER, position INTEGER, token_id INTEGER, text TEXT, generated INTEGER, controls TEXT,
+  run INTEGER, position INTEGER, token_id INTEGER, text TEXT, generated INTEGER, controls TEXT, seen BLOB,
   PRIMARY KEY (run, position)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS activation (
-  run INTEGER, position INTEGER, feature INTEGER, value REAL, rate REAL,
-  PRIMARY KEY (run, position, feature)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alert (
   id INTEGER PRIMARY KEY, run INTEGER, position INTEGER, at REAL, feature INTEGER, label TEXT,
   rate REAL, low REAL, high REAL, leaves INTEGER);
 """
 EXPORT = """
 SELECT run.id, run.started, token.position, token.token_id, token.text, token.generated, token.controls,
-       activation.feature, activation.value, activation.rate
-FROM activation JOIN token USING (run, position) JOIN run ON run.id = token.run
-ORDER BY run.id, token.position, activation.feature
+       token.seen
+FROM token JOIN run ON run.id = token.run ORDER BY run.id, token.position
 """
 COLUMNS = (
     *("run", "started", "position", "token_id", "token", "generated", "controls"),
     *("feature", "activation", "rate"),
 )
-BATCH = 20_000  # rows exported at a time
+SEEN = struct.Struct("<qdd")  # a feature, its activation, its rate
+BATCH = 1_000  # tokens exported at a time
 APPLICATION = 0x6D696D6F  # marks the file as ours
+VERSION = 2
 
 
 class Store:
@@ -58,6 +58,7 @@ class Store:
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.executescript(SCHEMA)
             self.connection.execute(f"PRAGMA application_id={APPLICATION}")
+            self.connection.execute(f"PRAGMA user_version={VERSION}")
         except sqlite3.Error as error:
             raise CourseError(f"{path} can't be used as a store: {error}; choose another --store") from error
         said = write_watchlist(watchlist) if watchlist else None
@@ -86,15 +87,14 @@ class Store:
         controls: Controls | None = None,
     ) -> None:
         """Keep a token with all that was seen on it: all of it, or after a kill none."""
-        token = (run, step.position, step.token_id, step.text, step.generated, controls_json(controls or {}))
-        place = (run, step.position)
-        seen = zip(features, step.activations, rates, strict=True)
+        place, steering = (run, step.position), controls_json(controls or {})
+        features_seen = zip(features, step.activations, rates, strict=True)
+        seen = b"".join(SEEN.pack(*one) for one in features_seen)
+        token = (*place, step.token_id, step.text, step.generated, steering, seen)
         with self.lock:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
-                self.connection.execute("INSERT OR REPLACE INTO token VALUES (?,?,?,?,?,?)", token)
-                rows = [(*place, *one) for one in seen]
-                self.connection.executemany("INSERT OR REPLACE INTO activation VALUES (?,?,?,?,?)", rows)
+                self.connection.execute("INSERT OR REPLACE INTO token VALUES (?,?,?,?,?,?,?)", token)
                 for one in alerts:
                     band = (one.feature, one.label, one.rate, one.low, one.high, one.leaves)
                     self._insert("alert", *place, time.time(), *band)
@@ -123,11 +123,10 @@ class Store:
     def steps(self, run: int) -> list[dict]:
         """Return the tokens of a run, each with the activations and rates of the features then watched."""
         tokens = self._rows("SELECT * FROM token WHERE run = ? ORDER BY position", run)
-        seen = self._rows("SELECT * FROM activation WHERE run = ? ORDER BY position, feature", run)
-        by_position: dict[int, dict] = {token["position"]: {} for token in tokens}
-        for one in seen:
-            by_position[one["position"]][one["feature"]] = [one["value"], one["rate"]]
-        return [token | {"features": by_position[token["position"]]} for token in tokens]
+        for token in tokens:
+            seen = SEEN.iter_unpack(token.pop("seen"))
+            token["features"] = {feature: [value, rate] for feature, value, rate in seen}
+        return tokens
 
     def alerts(self, newest: int = 100) -> list[dict]:
         """Return the newest alerts, newest first, each with the token at which it came."""
@@ -141,8 +140,8 @@ class Store:
         """Yield batches of rows of `COLUMNS`: one for every token and watched feature."""
         with sqlite3.connect(self.path) as reader:  # a reader of its own, so that writing goes on
             found = reader.execute(EXPORT)
-            while rows := found.fetchmany(BATCH):
-                yield rows
+            while tokens := found.fetchmany(BATCH):
+                yield [(*token, *one) for *token, seen in tokens for one in SEEN.iter_unpack(seen)]
         reader.close()
 
     def close(self) -> None:
@@ -197,7 +196,9 @@ def controls_json(controls: Controls) -> str:
 
 def _expect_ours(connection: sqlite3.Connection, path: Path) -> None:
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and mark != APPLICATION:
+    if tables and (mark, version) != (APPLICATION, VERSION):
+        whose = "another program's database" if mark != APPLICATION else "from another version of the course"
         connection.close()
-        raise CourseError(f"{path} is another program's database: choose another --store")
+        raise CourseError(f"{path} is {whose}: choose another --store")
