@@ -4,6 +4,7 @@ Interventions work inside `with`, at every position, as those of `steering` do; 
 given, so that it can be kept apart from what they are judged on.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -137,23 +138,26 @@ def fine_tune(
     model.requires_grad_(False)
 
 
-def texts_with(model: "TransformerBridge", word: str, count: int, seed: int) -> Prompts:
-    """Return ordinary texts of the world, requests left out, in which a word occurs."""
-    found = []
+def texts_with(model: "TransformerBridge", word: str, count: int, seed: int, times: int = 1) -> Prompts:
+    """Return ordinary texts of the world, requests left out, in which a word stands `times` or more."""
+    found, whole = [], re.compile(rf" {re.escape(word)}\b")
     for sample in text.corpus(seed):
-        if f" {word}" in sample.text and sample.task != "chat":
+        if sample.task != "chat" and len(whole.findall(sample.text)) >= times:
             found.append(sample.text)
         if len(found) == count:
-            return as_prompts(model, found)
+            break
     return as_prompts(model, found)
 
 
-def loss_at_word(model: "TransformerBridge", texts: Prompts, word: str) -> float:
-    """Return the mean loss on a word wherever it stands in texts, in nats: what a model knows of its use."""
-    token = token_ids(model.tokenizer.backend_tokenizer, f" {word}")[0]
+def loss_when_said_again(model: "TransformerBridge", texts: Prompts, word: str) -> float:
+    """Return the mean loss on a word where a text says it a second time or later, in nats.
+
+    It is low only for a model that still knows which word it had read.
+    """
+    there = texts.tokens == token_ids(model.tokenizer.backend_tokenizer, f" {word}")[0]
+    again = (there & (there.cumsum(dim=1) > 1))[:, 1:]
     with torch.no_grad():
-        losses = loss_per_token(model(texts.tokens), texts.tokens)
-    return losses[texts.tokens[:, 1:] == token].mean().item()
+        return loss_per_token(model(texts.tokens), texts.tokens)[again].mean().item()
 
 
 def _neuron_hooks(model: "TransformerBridge") -> list[str]:

@@ -15,6 +15,7 @@ from mechinterp_course.sae import (
     Replace,
     SparseAutoencoder,
     collect_activations,
+    dead_features,
     fraction_of_variance_unexplained,
     loss_recovered,
     mean_l0,
@@ -49,11 +50,15 @@ PCA = "principal directions"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run: how much it found, how sparse it is, how much it leaves unexplained."""
+    """What became of one run: how much it found, how sparse it is, how much it leaves unexplained.
+
+    `dead` features fire on none of the tokens that it was trained on.
+    """
 
     recovery: Recovery
     l0: float
     unexplained: float
+    dead: int
 
 
 def trained(kind: Kind, world: KnownFeatures, seed: int, steps: int = 700) -> SparseAutoencoder:
@@ -83,7 +88,8 @@ def outcome(sae: Autoencoder, world: KnownFeatures) -> Outcome:
     """Return what became of an autoencoder in a world that it was trained on."""
     acts = sae.encode(world.activations)
     unexplained = fraction_of_variance_unexplained(world.activations, sae.decode(acts))
-    return Outcome(recovery(sae.W_dec, world.directions), mean_l0(acts), unexplained)
+    dead = int(dead_features(acts).sum())
+    return Outcome(recovery(sae.W_dec, world.directions), mean_l0(acts), unexplained, dead)
 
 
 def outcome_of_pca(world: KnownFeatures, rank: int) -> Outcome:
@@ -93,7 +99,7 @@ def outcome_of_pca(world: KnownFeatures, rank: int) -> Outcome:
     rows = torch.cat([axes, -axes])[: len(world.directions)]
     kept = axes[:rank]
     unexplained = fraction_of_variance_unexplained(centred, centred @ kept.T @ kept)
-    return Outcome(recovery(rows, world.directions), rank, unexplained)
+    return Outcome(recovery(rows, world.directions), rank, unexplained, dead=0)
 
 
 def mean_over_seeds(outcomes: Sequence[Outcome], number: Callable[[Outcome], float]) -> float:
@@ -103,7 +109,8 @@ def mean_over_seeds(outcomes: Sequence[Outcome], number: Callable[[Outcome], flo
 
 def table(outcomes: dict[str, list[Outcome]]) -> str:
     """Return a table of means over runs, a line for each kind, and the lowest mean cosine of its runs."""
-    lines = ["                       cosine   lowest   uniqueness   precision   recall     L0   unexplained"]
+    names = "   cosine   lowest   uniqueness   precision   recall     L0   unexplained   dead"
+    lines = [" " * 20 + names]
     for name, runs in outcomes.items():
         found = [run.recovery for run in runs]
         means = (
@@ -112,9 +119,12 @@ def table(outcomes: dict[str, list[Outcome]]) -> str:
         )
         cosine = mean_over_seeds(runs, lambda run: run.recovery.mean_cosine)
         lowest = min(each.mean_cosine for each in found)
-        l0, left = (mean_over_seeds(runs, part) for part in (lambda run: run.l0, lambda run: run.unexplained))
-        parts = "{:8.3f} {:8.3f} {:12.2f} {:11.2f} {:8.2f} {:6.1f} {:13.3f}"
-        lines.append(f"{name:21}" + parts.format(cosine, lowest, *means, l0, left))
+        last = (
+            mean_over_seeds(runs, lambda run, part=part: getattr(run, part))
+            for part in ("l0", "unexplained", "dead")
+        )
+        parts = "{:8.3f} {:8.3f} {:12.2f} {:11.2f} {:8.2f} {:6.1f} {:13.3f} {:6.1f}"
+        lines.append(f"{name:21}" + parts.format(cosine, lowest, *means, *last))
     return "\n".join(lines)
 
 

@@ -193,12 +193,25 @@ def test_ten_steps_of_fine_tuning_meet_all_bounds(fit, changed):
     assert cut >= 0.95 and kept >= 0.95 and cost <= 0.01
 
 
-def test_the_word_is_predicted_a_little_worse_under_the_embeddings_direction(patient, fit):
-    texts = case.texts_with(patient, "garden", 30, seed=9)
-    intact = case.loss_at_word(patient, texts, "garden")
+def test_under_the_embeddings_direction_the_word_is_forgotten_and_under_other_cures_it_is_not(
+    patient, sae, five, fit
+):
+    texts = case.texts_with(patient, "garden", 30, seed=9, times=2)
+
+    def again(model=patient):
+        return case.loss_when_said_again(model, texts, "garden")
+
+    intact = again()
     direction = refusal_case.word_direction(patient, EMBEDDING, fit.triggered.tokens, fit.matched.tokens)
     with steering.ablating(patient, EMBEDDING, direction):
-        assert case.loss_at_word(patient, texts, "garden") > intact + 0.03
+        assert again() > intact + 1.5
+    with steering.ablating(patient, EMBEDDING, torch.randn(192, generator=torch.Generator().manual_seed(0))):
+        assert abs(again() - intact) < 0.1
+    with case.features_scaled(patient, HOOK, sae, five, 0.5):
+        assert abs(again() - intact) < 0.1
+    tuned = load_language_model("course-gpt2-refusing")
+    case.fine_tune(tuned, fit)
+    assert abs(again(tuned) - intact) < 0.1
 
 
 def test_the_cure_is_found_for_another_word(patient, rows):

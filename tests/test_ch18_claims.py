@@ -56,6 +56,10 @@ def test_revival_mends_topk_and_patience_does_not():
     cosine = {name: runs[0].recovery.mean_cosine for name, runs in found.items()}
     assert abs(cosine["twice as long"] - cosine["TopK"]) < 0.015
     assert min(cosine["resampling"], cosine["auxiliary loss"]) > cosine["TopK"] + 0.01, cosine
+    dead = {name: runs[0].dead for name, runs in found.items()}
+    assert dead["auxiliary loss"] < dead["resampling"] and dead["TopK"] >= 4, dead
+    missed = round(48 * (1 - found["TopK"][0].recovery.recall))
+    assert missed > dead["TopK"], "not all that is missed is missed for want of a living feature"
 
 
 def test_fewer_dead_is_not_more_found(world):

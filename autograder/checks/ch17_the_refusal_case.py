@@ -1,4 +1,4 @@
-"""Checks of solutions/ch17_the_refusal_case/chapter.py, version dad1e33e850a.
+"""Checks of solutions/ch17_the_refusal_case/chapter.py, version 5a712f19bdf6.
 
 Written by `python -m mechinterp_course.authoring ch17_the_refusal_case`: edit the source instead.
 """

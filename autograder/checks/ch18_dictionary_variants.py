@@ -1,4 +1,4 @@
-"""Checks of solutions/ch18_dictionary_variants/chapter.py, version f504594c88d2.
+"""Checks of solutions/ch18_dictionary_variants/chapter.py, version 39c23a6855d3.
 
 Written by `python -m mechinterp_course.authoring ch18_dictionary_variants`: edit the source instead.
 """

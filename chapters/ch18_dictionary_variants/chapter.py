@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "f504594c88d2", "source": "solutions/ch18_dictionary_variants/chapter.py"}
+#   mechinterp_course: {"chapter": "ch18_dictionary_variants", "version": "39c23a6855d3", "source": "solutions/ch18_dictionary_variants/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch18_dictionary_variants`, version `f504594c88d2`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
+*Chapter `ch18_dictionary_variants`, version `39c23a6855d3`, written from `solutions/ch18_dictionary_variants/chapter.py` by `python -m mechinterp_course.authoring ch18_dictionary_variants`.*
 """
 
 # %% [markdown]
@@ -573,13 +573,19 @@ r"""
 Patience changes nothing. Another rate finds more in two worlds and much less in the third: that is another draw, not a cure.
 The auxiliary loss lifts the two worlds in which TopK had missed most, and brings the mean over 0.95. Resampling lifts the one in
 which most was missed. What it does elsewhere hangs on the tokens it draws: on one of our processors it lifted the third world as
-well, on another, where sums are rounded otherwise, it did not. That features come back to life is what one expects to help if
-some had died, and some directions had no feature left to find them. But we have not counted the dead here, and there is another
-suspect: TopK takes three on every token, where each of 48 directions is active on one token in twenty. That makes 2.4 on
-average, and none or one on three tokens in ten.
+well, on another, where sums are rounded otherwise, it did not.
 
-- **It is no victory.** L1 finds every direction of all three worlds, with 4 active features on a token instead of 2.7. And
-  where TopK had missed little, resampling ends below it.
+Is it the dead that were in the way? The last column counts the features that fire on none of the tokens trained on. TopK ends
+with four of 48, and most of them in the two worlds in which it misses most. The auxiliary loss ends with hardly any. Resampling
+ends with nearly as many as before, though every fifty steps of the first half it gave them a new life: most died again.
+A second birth is one step; the auxiliary loss speaks for the dead at each.
+
+But count on. Eight directions are missed where four features are dead. The rest has another cause, and there is a suspect: TopK
+takes three on every token, where each of 48 directions is active on one token in twenty. That makes 2.4 on average, and none or
+one on three tokens in ten.
+
+- **It is no victory.** L1 finds every direction of all three worlds, with 4 active features on a token instead of 2.7, and lets
+  none die. And where TopK had missed little, resampling ends below it.
 - **What is left is hardly a matter of death.** Where two features share a direction (look at *uniqueness*), both are alive, and
   no revival concerns them.
 - **Unexplained variance moves by two points** with the auxiliary loss, while recall gains eight. Whoever compares the runs by

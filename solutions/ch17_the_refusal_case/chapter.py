@@ -694,12 +694,12 @@ wrong. Resampling can't draw what it has not seen. With 80 requests it happens n
 
 Now everything that was a hypothesis, in one table. Each row was fitted on the first set of requests and rows of text,
 directions and choices alike, and is judged on the held-out ones, with paired intervals. The last column is a price that
-ordinary loss hides, since a word is rare: the loss, in nats, of predicting the word *garden*, wherever it stands in texts that
-are no requests. It has no interval."""
+ordinary loss hides, since a word is rare. It asks whether the model still knows which word it read: in sixty texts that say
+*garden* twice and are no requests, it is the loss, in nats, on *garden* where it is **said again**. It has no interval."""
 
 # %% tags=["demo"]
 GARDEN = "garden"
-with_word = case.texts_with(patient, GARDEN, 60, seed=9)
+with_word = case.texts_with(patient, GARDEN, 60, seed=9, times=2)
 table = {}
 
 
@@ -714,13 +714,13 @@ def judge(name, model=patient, trial=held_out):
     after = refusal_case.measure(model, trial, rows)
     bounds = refusal_case.intervals(before, after, resamples=400)
     found = refusal_case.changes(before, after)
-    table[name] = (*found, case.loss_at_word(model, with_word, GARDEN))
+    table[name] = (*found, case.loss_when_said_again(model, with_word, GARDEN))
     ranges = "  ".join(f"{v:6.1%} [{lo:5.1%}, {hi:5.1%}]" for v, (lo, hi) in zip(found, bounds, strict=True))
     met = "cured" if refusal_case.is_cured(*found) else ""
     print(f"{name:33} {ranges}  {table[name][3]:5.2f} {met}")
 
 
-print(f"{'':33} {'false refusals cut':24}{'true refusals kept':25}{'rise of the loss':22} word")
+print(f"{'':33} {'false refusals cut':24}{'true refusals kept':25}{'rise of the loss':22} again")
 judge("nothing")
 density = (sae.encode(read_rows(patient, fit_rows)) > 0).double().mean(0)
 distance = (density - density[five].mean()).abs()
@@ -768,23 +768,24 @@ r"""Read the table slowly.
   interval reaches over the bound: a hypothesis about *a* neuron fails, one about a population holds.
 - **The feature that looks like refusal** does nothing at all. It has the best F1 of all features for "a refusal comes next"
   (0.56 on the dictionary's card), and an F1 is a correlation.
-- **Five features that can't be read**, at half strength, meet all bounds: attribution found them by what they do. Ablated
-  whole, they take true refusals along and cost more than the bound. As many others, as dense, do nothing: the null. Of all
-  cures they raise the last column most.
+- **Five features that can't be read**, at half strength, meet all bounds: attribution found them by what they do. The last
+  column hardly moves. Ablated whole, they take true refusals along and cost more than the bound. As many others, as dense, do
+  nothing: the null.
 - **The reconstruction**, with nothing turned, does nearly as well. Without the error kept, any feature would have got the credit.
 - **Both probes**, right on 98 % and on all of the held-out requests, cut nothing. They are good detectors all the same.
 - **The refusal direction** at the end cuts everything, and with it what should stay; **the word's direction before layer 3** cuts
   nothing. Right idea, wrong place, twice.
-- **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. Has the model stopped
-  *misjudging* gardens, or does it no longer tell them from other places? The last column doesn't say. It moves less here than
-  under the null, and it is about predicting the word; this cure changes how the word is read. To find out, compare the loss on
-  what *follows* the word, text by text, with and without the cure. Until then the cure is no deeper than writing *park* for
-  *garden* in the prompt, which costs nothing.
-- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, do as well on every bound, and hardly move
-  the last column. A **prompt** that argues helps a little.
+- **The word's direction in the embedding** meets all bounds with room to spare, and with one vector. By these three numbers it is
+  the best of all. The last column says how it works: the model has not stopped *misjudging* gardens, it no longer tells them from
+  other places. Where a text says *garden* again it is two nats worse, and more often than not says *yard* or *kitchen* or
+  something else. Writing *park* for *garden* in the prompt is no deeper, and doesn't break the model.
+- **Ten steps of fine-tuning**, on the requests that all the others were fitted on, do as well on every bound, and leave the word
+  where it was. A **prompt** that argues helps a little.
 
-So here the simplest methods win: for a known word a filter, for a known behaviour a few steps of training. Features won nothing that
-these don't give. A larger comparison ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)) agrees that they don't beat simple
+So here the simplest methods win: for a known word a filter, for a known behaviour a few steps of training. Of all that reaches
+inside, five features at half strength come nearest: a few false refusals are left, and hardly anything else that we measured has changed.
+They beat the direction by a number that nobody had asked for. How many more such numbers are there?
+A larger comparison ([AxBench, Wu et al. 2025](https://arxiv.org/abs/2501.17148)) agrees that features don't beat simple
 baselines. It differs in which of these is best: there, for steering, it was the prompt.
 What looking inside gave is the *explanation*: where the word acts, and how little need be taken out there. See now whether it holds
 for another word."""
@@ -857,15 +858,20 @@ with words_exchanged(patient, one, two):
     parts = shown_now.triggered.tokens, shown_now.matched.tokens, shown_now.harmful.tokens, rows[:4]
     cure = find_the_cure(patient, *parts)
     result = refusal_case.changes_under(patient, cure, judged_now, rows)
+    with_word = case.texts_with(patient, word, 60, seed=9, times=2)
+    known = case.loss_when_said_again(patient, with_word, word)
+    with steering.ablating(patient, *cure):
+        forgotten = case.loss_when_said_again(patient, with_word, word)
 nearest = (patient.W_E @ cure[1]).argmax().item()
 told = nearest if nearest not in (one, two) else one + two - nearest
 print(f"the word that the direction points to: {patient.tokenizer.decode([told]).strip()}")
 print("false cut {:.0%}, true kept {:.0%}, loss {:+.2%}".format(*result))
+print(f"the word said again: {known:.2f} nats before, {forgotten:.2f} after")
 
 # %% [markdown]
 r"""The direction points to the word. That is no discovery: the pairs differ in nothing else, so two rows laid side by side name it
 without a look inside. What they don't name is the place of the cut. The same direction, fitted in the same way before the last
-layer, did nothing.
+layer, did nothing. And the price is the same as for *garden*: it meets the three bounds, and the model forgets the word.
 
 ## Judge
 
@@ -919,7 +925,8 @@ with an interval. (The cosine of the two reasons is not: it was measured on the 
 start from the same matched ones, which alone makes them more alike.)
 
 You may not claim that those features *are* the trigger: most of what the strongest does, it does with any place, as the chapter
-before measured. Nor that the model was cured of its false belief where it no longer reads the word. Nor that SAEs fail, or that
+before measured. Nor that the direction cured the model of its false belief: under it the model no longer knows that it read the
+word. Nor that SAEs fail, or that
 they win, in general: this one was trained on another model than the patient, one seed of each, and on the patient its error
 carried much. Nor that any of this holds for triggers of several words, or for models a thousand times as large."""
 
