@@ -1,12 +1,12 @@
 # ---
 # jupyter:
 #   kernelspec: {"display_name": "Python 3", "language": "python", "name": "python3"}
-#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "cbda7b47b342", "source": "solutions/ch02_feature_visualization/chapter.py"}
+#   mechinterp_course: {"chapter": "ch02_feature_visualization", "version": "41a14771204e", "source": "solutions/ch02_feature_visualization/chapter.py"}
 # ---
 
 # %% [markdown]
 r"""
-*Chapter `ch02_feature_visualization`, version `cbda7b47b342`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
+*Chapter `ch02_feature_visualization`, version `41a14771204e`, written from `solutions/ch02_feature_visualization/chapter.py` by `python -m mechinterp_course.authoring ch02_feature_visualization`.*
 """
 
 # %% [markdown]
