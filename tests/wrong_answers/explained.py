@@ -38,6 +38,7 @@ ELSEWHERE = (  # a file for each of the other chapters
     "elsewhere_held_out",
     "elsewhere_third",
     "elsewhere_fourth",
+    "elsewhere_fifth",
 )
 JUDGEMENTS = FOLDER / "judgements.json"
 CHAPTERS = ("ch03_induction_heads", "ch19_what_a_head_does")
