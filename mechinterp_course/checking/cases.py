@@ -21,12 +21,14 @@ Run = tuple[Callable, Transcript, Draw]  # a check, the student's transcript in 
 class Case:
     """One call: the arguments by the reference's names for them, its result, and what the answer gave.
 
-    `actual` is `UNKNOWN` where the check did not get that far, or where a `given` function made the call.
+    `actual` is `UNKNOWN` where the check did not get that far, or where a `given` function made the call. The
+    reference may have more arguments than the answer: `passed` of them, in order, were given.
     """
 
     arguments: dict[str, object]
     expected: object
     actual: object = UNKNOWN
+    passed: int | None = None
 
     @property
     def is_wrong(self) -> bool:
@@ -42,6 +44,11 @@ class Case:
     def values(self) -> list[object]:
         """The arguments in order."""
         return list(self.arguments.values())
+
+    @property
+    def given(self) -> list[object]:
+        """The arguments up to the last that was given."""
+        return self.values[: self.passed]
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -61,12 +68,14 @@ class Recorder:
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         bound = inspect.signature(self.reference).bind(*args, **kwargs)
+        last = max(map(list(bound.signature.parameters).index, bound.arguments), default=-1)
         bound.apply_defaults()
         arguments = {name: copied(value) for name, value in bound.arguments.items()}
         result = self.reference(*args, **kwargs)
         place = len(self.student.transcript)
         name, actual = self.transcript[place] if place < len(self.transcript) else ("", UNKNOWN)
-        self.cases.append(Case(arguments, copied(result), actual if name == self.exercise else UNKNOWN))
+        actual = actual if name == self.exercise else UNKNOWN
+        self.cases.append(Case(arguments, copied(result), actual, last + 1))
         return result
 
 

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mechinterp_course.checking import call_questions, entry_questions, law_questions, result_questions
+from mechinterp_course.checking import (
+    call_questions,
+    entry_questions,
+    law_questions,
+    result_questions,
+    step_questions,
+)
 from mechinterp_course.checking.cases import Run
 from mechinterp_course.checking.confirmation import known_mistake, known_slip, likely_mistake
 from mechinterp_course.checking.inquiry import Inquiry
@@ -44,10 +50,13 @@ ODD = (
 
 
 def inquire(inquiry: Inquiry) -> str:
-    """Return one or two sentences on what the answer does wrong, "" if nothing was found."""
+    """Return a few sentences on where and how the answer goes wrong, "" if nothing was found."""
     if inquiry.by_outcome:
         return _answered(inquiry, BY_OUTCOME)
-    return _answered(inquiry, QUICK if inquiry.hurried and inquiry.of_a_model else QUESTIONS)
+    if inquiry.hurried and inquiry.of_a_model:
+        return _answered(inquiry, QUICK)
+    where, how = _answered(inquiry, [step_questions.lines]), _answered(inquiry, QUESTIONS)
+    return " ".join(filter(None, (where, how)))
 
 
 @dataclass(frozen=True)
