@@ -89,10 +89,7 @@ def seen_from_the_other_side(output, features, importance):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (
-            rooted,
-            "Line 4 of `toy_loss`, `sqrt`: what goes in, the reference has too; what comes out, it never has.",
-        ),
+        (rooted, "Line 4 of `toy_loss`, `sqrt`:"),
         (absolute, "Line 5 of `toy_loss`, `abs`:"),
         (in_a_helper, "Line 3 of `halved`, `/`:"),
         (one_by_one, "Line 3 of `toy_loss`, `sum`:"),
