@@ -89,12 +89,12 @@ def seen_from_the_other_side(output, features, importance):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (rooted, "Line 4 of `toy_loss`, `sqrt`:"),
-        (absolute, "Line 5 of `toy_loss`, `abs`:"),
-        (in_a_helper, "Line 3 of `halved`, `/`:"),
-        (one_by_one, "Line 3 of `toy_loss`, `sum`:"),
-        (with_numbers, "Line 2 of `toy_loss`, `sum`:"),
-        (seen_from_the_other_side, "Line 3 of `toy_loss`, `amax`:"),
+        (rooted, "In line 4 of `toy_loss` (`sqrt`) values"),
+        (absolute, "In line 5 of `toy_loss` (`abs`) values"),
+        (in_a_helper, "In line 3 of `halved` (`/`) values"),
+        (one_by_one, "In line 3 of `toy_loss` (`sum`, `unbind`) values"),
+        (with_numbers, "In line 2 of `toy_loss` (`sum`) values"),
+        (seen_from_the_other_side, "In line 3 of `toy_loss` (`amax`) values"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -121,7 +121,7 @@ def test_what_an_earlier_exercise_returns_may_go_in():
     exec(NOTEBOOK, names)
     (said,) = asked(names["feature_dimensionality"], "feature_dimensionality")
     assert said.startswith(
-        "Line 2 of `feature_dimensionality`, `+`: what goes in, `interference` returns or the reference has too; "
+        "In line 2 of `feature_dimensionality` (`+`) values are made with `interference` that"
     )
 
 
@@ -129,11 +129,18 @@ def another_way_throughout(output, features, importance):
     larger = output.exp()
     smaller = features.exp()
     weight = importance.sqrt()
-    return ((larger.log2() + smaller.log2()) * weight).sum(-1).mean(0)
+    weighted = output * importance
+    return ((larger.log2() + smaller.log2()) * weight + weighted).sum(-1).mean(0)
 
 
 def only_in_another_order(output, features, importance):
     return toy_loss(output, features, importance).flip(0)
+
+
+def by_numbers(output, features, importance):
+    each = ((output - features).square() * importance).sum(-1).mean(0)
+    most = max(value.item() for value in output[0, 0])
+    return each * (most + 3)
 
 
 def from_elsewhere(output, features, importance):
@@ -143,7 +150,9 @@ def from_elsewhere(output, features, importance):
 ELSEWHERE = torch.tensor([0.3, 0.7, 0.9])
 
 
-@pytest.mark.parametrize("answer", [another_way_throughout, only_in_another_order, from_elsewhere])
+@pytest.mark.parametrize(
+    "answer", [another_way_throughout, only_in_another_order, by_numbers, from_elsewhere]
+)
 def test_nothing_is_said_where_no_line_is_to_blame(answer):
     assert asked(answer) == []
 

@@ -20,7 +20,7 @@ from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.observation import copied
 from mechinterp_course.checking.step_trace import MEASURED, TRUTH, WHOLE
 
-MOST_LINES = 2  # where more lines leave the way, the answer goes another, and none is to blame
+MOST_LINES = 3  # where more lines leave the way, the answer goes another, and none is to blame
 MOST_CALLS = 3
 TOLERANCE = 1e-4
 NAME = re.compile(r"[\w<>]{0,60}")
@@ -34,6 +34,7 @@ MOVES = {  # they make no new numbers, or the same whatever they take
     "linspace", "rand", "randn", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros",
     "new_ones", "new_full",
 }  # fmt: skip
+TAKES_OUT = {"item", "tolist", "__float__"}
 SIGNS = {
     **{"add": "+", "__radd__": "+", "sub": "-", "__rsub__": "-", "rsub": "-", "mul": "*", "__rmul__": "*"},
     **{"div": "/", "true_divide": "/", "__rtruediv__": "/", "matmul": "@", "__rmatmul__": "@", "pow": "**"},
@@ -43,23 +44,28 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the answer, and the torch function that makes something new of what is known.
-
-    `helpers` are earlier exercises that returned some of what goes in.
-    """
+    """A line of the answer, and a torch function in it."""
 
     function: str
     number: int
     name: str
-    helpers: tuple[str, ...] = ()
 
 
 def lines(inquiry: Inquiry) -> list[str]:
-    """In which line the values leave the way of the reference, in all of some calls that tell one."""
-    found = [parted for case in inquiry.wrong[:MOST_CALLS] if (parted := _parting(inquiry, case))]
+    """In which lines the values leave the way of the reference, in all of some calls that tell some."""
+    earlier = earlier_exercises(inquiry)
+    found = [parted for case in inquiry.wrong[:MOST_CALLS] if (parted := _parting(inquiry, case, earlier))]
     common = [line for line in found[0] if all(map(_at(line), found))] if found else []
-    few = len({(line.function, line.number) for line in common}) <= MOST_LINES
-    return [_told(common, inquiry.name)] if common and few else []
+    own = [line for line in common if line.function not in earlier]
+    helpers = sorted({line.function for line in common} & earlier)
+    few = len({(line.function, line.number) for line in own}) <= MOST_LINES
+    return [_told(own, inquiry.name, helpers)] if own and few else []
+
+
+def earlier_exercises(inquiry: Inquiry) -> set[str]:
+    """Return the names of functions beside the reference: an answer may call its own of the same name."""
+    names = inspect.unwrap(inquiry.reference).__globals__.items()
+    return {name for name, each in names if inspect.isfunction(each)} - {inquiry.name}
 
 
 def _at(line: Line) -> Callable[[Sequence[Line]], bool]:
@@ -67,27 +73,26 @@ def _at(line: Line) -> Callable[[Sequence[Line]], bool]:
     return lambda found: any((each.function, each.number) == (line.function, line.number) for each in found)
 
 
-def _told(found: Sequence[Line], exercise: str) -> str:
+def _told(found: Sequence[Line], exercise: str, helpers: Sequence[str]) -> str:
     """Return the sentences about these lines."""
-    by_line: dict[str, list[str]] = {}
+    by_line: dict[tuple[str, int], list[str]] = {}
     for line in found:
-        where = f"line {line.number} of `{line.function or exercise}`"
-        by_line.setdefault(where, []).append(f"`{SIGNS.get(line.name, line.name)}`")
-    where = ", and ".join(f"{line}, {' and '.join(names)}" for line, names in by_line.items())
-    helpers = sorted({helper for line in found for helper in line.helpers})
-    given = "".join([*(f"`{helper}` returns or " for helper in helpers), "the reference has too"])
+        by_line.setdefault((line.function or exercise, line.number), []).append(
+            SIGNS.get(line.name, line.name)
+        )
+    where = [f"line {n} of `{of}` (`{'`, `'.join(names)}`)" for (of, n), names in by_line.items()]
+    through = f" with {' and '.join(f'`{helper}`' for helper in helpers)}" if helpers else ""
     return (
-        f"{where[0].upper()}{where[1:]}: what goes in, {given}; what comes out, it never has. "
-        "The mistake is there, or further on, or in the order of what goes in."
+        f"In {' and '.join(where)} values are made{through} that the reference never has, of values that it "
+        "has. The mistake is there, or further on, or in the order of what goes in."
     )
 
 
-def _parting(inquiry: Inquiry, case: Case) -> list[Line]:
+def _parting(inquiry: Inquiry, case: Case, earlier: Collection[str]) -> list[Line]:
     steps, values = inquiry.student.run(step_trace.steps, inquiry.answer, case.given)
     expect_trace(steps, values)
     reference = inspect.unwrap(inquiry.reference)
     _, known = step_trace.steps_of_library(reference, [copied(each) for each in case.values])
-    earlier = {name for name, each in reference.__globals__.items() if inspect.isfunction(each)}
     return parting(steps, values, on_the_way(values, known), earlier)
 
 
@@ -128,23 +133,23 @@ def parting(
 ) -> list[Line]:
     """Return the lines on the way to the result that take what is known and make what is not.
 
-    There are none where the result is known, or hangs on something unknown that no step made, unless that is
-    a plain number, which may stand in the line as it is. What is unknown passes if it was moved or found by
-    comparing what passes, or was made by a function of the names `earlier`: they are exercises, too.
+    There are none where the result is known, or hangs on something unknown that no step made. What is
+    unknown passes if it was moved or found by comparing what passes, and its line counts with the next; if it
+    is a plain number, and none was taken out of a tensor before it; or if a function of the names `earlier`
+    made it: they are exercises, too.
     """
-    passes, maker = known.clone(), {}
-    numbers, kinds = values[:, 0] == 0, values[:, 1]
-
-    def unknown(row: int) -> bool:
-        return not passes[row] and (row in maker or not numbers[row])
+    passes, maker, kinds = known.clone(), {}, values[:, 1]
+    taken_out = min(
+        (row for step in steps if step["name"] in TAKES_OUT for row in step["makes"]), default=None
+    )
+    passes[:taken_out] |= values[:taken_out, 0] == 0
 
     for step in steps[:-1]:
         new = [row for row in step["makes"] if row not in maker and row not in step["takes"]]
         maker |= dict.fromkeys(new, step)
         truth, counts = (bool(new) and bool((kinds[new] == kind).all()) for kind in (TRUTH, WHOLE))
         compares = truth or (counts and bool((kinds[step["takes"]] == MEASURED).any()))
-        moves = step["name"] in MOVES or compares
-        if step["function"] in earlier or (moves and not any(map(unknown, step["takes"]))):
+        if (step["name"] in MOVES or compares or step["function"] in earlier) and all(passes[step["takes"]]):
             passes[new] = True
     found, seen = set(), set()
     open_ones = [row for row in steps[-1]["takes"] if not known[row]]
@@ -155,10 +160,16 @@ def parting(
         seen.add(row)
         if row not in maker:
             return []
-        step = maker[row]
-        before = list(filter(unknown, step["takes"]))
+        before = [each for each in maker[row]["takes"] if not passes[each]]
         open_ones += before
         if not before:
-            helpers = {maker[row]["function"] for row in step["takes"] if row in maker and not known[row]}
-            found.add(Line(step["function"], step["line"], step["name"], tuple(sorted(helpers & {*earlier}))))
+            found |= _leaving(row, maker, known)
     return sorted(found, key=lambda line: (line.function, line.number, line.name))
+
+
+def _leaving(row: int, maker: dict[int, dict], known: Bool[Tensor, " value"]) -> set[Line]:
+    """Return the line that made a value, and those that made something unknown for it of what is known."""
+    step = maker[row]
+    given = [each for each in step["takes"] if not known[each] and each in maker and maker[each]["takes"]]
+    line = Line(step["function"], step["line"], step["name"])
+    return {line}.union(*(_leaving(each, maker, known) for each in given))
