@@ -23,8 +23,9 @@ FRESH = explained.answers("fresh")
 IN_VIEW = explained.answers("third_for_development")
 HELD_OUT = explained.answers("third_held_out")
 RIGHT = explained.answers("right_but_unusual")
-ELSEWHERE, LATER, THIRD, FOURTH = map(explained.names_elsewhere, explained.ELSEWHERE)
-ALL = [*explained.answers_here(), *ELSEWHERE, *LATER, *THIRD, *FOURTH]
+ELSEWHERE, LATER, THIRD, FOURTH, FIFTH = map(explained.names_elsewhere, explained.ELSEWHERE)
+BLIND = [*ELSEWHERE, *LATER, *THIRD, *FOURTH, *FIFTH]
+ALL = [*explained.answers_here(), *BLIND]
 SLOW = ("rank_heads_by_effect", "is_induction_head")  # seconds for each answer
 QUICK_CHAPTERS = ("ch05_superposition", "ch16_feature_hierarchy", "ch18_dictionary_variants")
 
@@ -36,7 +37,7 @@ def sample(names: list[str]) -> list[str]:
 
 def is_quick(name: str) -> bool:
     """Whether an answer is explained in less than a second."""
-    if name in ELSEWHERE + LATER + THIRD + FOURTH:
+    if name in BLIND:
         chapter = explained.chapter_of(name.partition("__")[0])
         return chapter in QUICK_CHAPTERS and not name.startswith(("train_toy", "transcoder_recovered"))
     return not name.startswith(SLOW)
@@ -57,14 +58,15 @@ def test_every_answer_has_a_judgement():
     assert known.keys() == {*ALL}
     assert [name for name, entry in known.items() if None in (entry["named"], entry["false_claim"])] == []
     assert len(WRONG) >= 110 and len(FRESH) == 30 and len(IN_VIEW) == 15 and len(HELD_OUT) == 25
-    assert len(ELSEWHERE) >= 120 and (len(LATER), len(THIRD), len(FOURTH)) == (48, 104, 100)
+    assert len(ELSEWHERE) >= 120
+    assert [len(each) for each in (LATER, THIRD, FOURTH, FIFTH)] == [48, 104, 100, 171]
     assert len(RIGHT) >= 10
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize(
     "answers",
-    [WRONG, FRESH, IN_VIEW, HELD_OUT, [*ELSEWHERE, *LATER, *THIRD, *FOURTH]],
+    [WRONG, FRESH, IN_VIEW, HELD_OUT, BLIND],
     ids=["first", "fresh", "in view", "held out", "elsewhere"],
 )
 def test_four_explanations_of_five_name_the_misconception_or_its_axis(answers):

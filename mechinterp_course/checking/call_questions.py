@@ -16,6 +16,7 @@ from mechinterp_course.checking.recognition import alike
 
 RARELY = 10  # in one of so many cases calls come apart by chance
 FEWEST = 3  # calls with a right result, and with a wrong one, that can show what they have in common
+OTHERS = 4  # values of an argument that are tried: a result may stay for some
 MOST_TRIED = 6  # changes of an argument, where each may take seconds
 TWENTIETHS = 12  # of 1, up and down, that another number is sought in
 
@@ -62,11 +63,11 @@ def _stays(inquiry: Inquiry, case: Case, other: list[object]) -> bool:
 
 
 def _with_another(inquiry: Inquiry, case: Case, name: str) -> Iterator[tuple[Case, list[object]]]:
-    """Yield the case with arguments in which a plain one has another value that occurs."""
+    """Yield the case with arguments in which a plain one has other values that occur."""
     own = case.arguments[name]
     if isinstance(own, bool | int | float | str):
         others = {each.arguments[name] for each in inquiry.cases} - {own}
-        for other in sorted(others, key=repr)[:1]:
+        for other in sorted(others, key=repr)[:OTHERS]:
             yield case, list({**case.arguments, name: other}.values())
 
 
