@@ -329,7 +329,15 @@ def test_an_accelerator_gives_the_same_verdicts(folder, batch, tmp_path):
         assert verdicts(found.results[name]) == verdicts(batch.results[name])
 
 
-def test_ctrl_c_waits_until_a_result_and_its_line_in_the_log_are_both_written():
+@pytest.fixture
+def ctrl_c_interrupts():
+    """A shell that runs the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_until_a_result_and_its_line_in_the_log_are_both_written(ctrl_c_interrupts):
     before, written = signal.getsignal(signal.SIGINT), []
     with pytest.raises(KeyboardInterrupt), grade._uninterrupted():
         signal.raise_signal(signal.SIGINT)

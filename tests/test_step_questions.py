@@ -101,7 +101,9 @@ def seen_from_the_other_side(output, features, importance):
 def test_the_line_is_told_in_which_something_new_is_made_of_what_is_known(answer, words):
     (said,) = asked(answer)
     assert said.startswith(words)
-    assert said.endswith("The mistake is there, or further on, or in the order of what goes in.")
+    assert said.endswith(
+        "The mistake is there or further on, or in what was chosen to go in, or in its order."
+    )
 
 
 NOTEBOOK = """
@@ -198,6 +200,9 @@ def test_a_value_is_known_in_any_order_and_no_other_for_it():
         assert (step_trace.print_of(other) - own).abs().max() > 1e-3
     masked = values.masked_fill(values > 1, -torch.inf)
     assert step_trace.print_of(masked).isfinite().all()
+    waves = torch.fft.rfft2(values)
+    torch.testing.assert_close(step_trace.print_of(waves.flip(0)), step_trace.print_of(waves))
+    assert (step_trace.print_of(waves.real) - step_trace.print_of(waves)).abs().max() > 1e-3
     assert step_trace.print_of(torch.zeros(0)).shape == step_trace.print_of(0.5).shape == own.shape
 
 

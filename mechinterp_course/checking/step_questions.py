@@ -7,8 +7,8 @@ What is told is a line that is given only what the reference has too, and makes 
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -52,12 +52,11 @@ class Line:
 
 
 def lines(inquiry: Inquiry) -> list[str]:
-    """In which lines the values leave the way of the reference, in all of some calls that tell some."""
+    """In which lines the values leave the way of the reference, in some calls with a wrong result."""
     earlier = earlier_exercises(inquiry)
-    found = [parted for case in inquiry.wrong[:MOST_CALLS] if (parted := _parting(inquiry, case, earlier))]
-    common = [line for line in found[0] if all(map(_at(line), found))] if found else []
-    own = [line for line in common if line.function not in earlier]
-    helpers = sorted({line.function for line in common} & earlier)
+    found = {line for case in inquiry.wrong[:MOST_CALLS] for line in _parting(inquiry, case, earlier)}
+    own = sorted((line for line in found if line.function not in earlier), key=astuple)
+    helpers = sorted({line.function for line in found} & earlier)
     few = len({(line.function, line.number) for line in own}) <= MOST_LINES
     return [_told(own, inquiry.name, helpers)] if own and few else []
 
@@ -66,11 +65,6 @@ def earlier_exercises(inquiry: Inquiry) -> set[str]:
     """Return the names of functions beside the reference: an answer may call its own of the same name."""
     names = inspect.unwrap(inquiry.reference).__globals__.items()
     return {name for name, each in names if inspect.isfunction(each)} - {inquiry.name}
-
-
-def _at(line: Line) -> Callable[[Sequence[Line]], bool]:
-    """Return whether some line stands where this one does."""
-    return lambda found: any((each.function, each.number) == (line.function, line.number) for each in found)
 
 
 def _told(found: Sequence[Line], exercise: str, helpers: Sequence[str]) -> str:
@@ -84,11 +78,11 @@ def _told(found: Sequence[Line], exercise: str, helpers: Sequence[str]) -> str:
     through = f" with {' and '.join(f'`{helper}`' for helper in helpers)}" if helpers else ""
     return (
         f"In {' and '.join(where)} values are made{through} that the reference never has, of values that it "
-        "has. The mistake is there, or further on, or in the order of what goes in."
+        "has. The mistake is there or further on, or in what was chosen to go in, or in its order."
     )
 
 
-def _parting(inquiry: Inquiry, case: Case, earlier: Collection[str]) -> list[Line]:
+def _parting(inquiry: Inquiry, case: Case, earlier: Collection[str]) -> set[Line]:
     steps, values = inquiry.student.run(step_trace.steps, inquiry.answer, case.given)
     expect_trace(steps, values)
     reference = inspect.unwrap(inquiry.reference)
@@ -130,7 +124,7 @@ def parting(
     values: Float[Tensor, "value column"],
     known: Bool[Tensor, " value"],
     earlier: Collection[str] = (),
-) -> list[Line]:
+) -> set[Line]:
     """Return the lines on the way to the result that take what is known and make what is not.
 
     There are none where the result is known, or hangs on something unknown that no step made. What is
@@ -159,17 +153,17 @@ def parting(
             continue
         seen.add(row)
         if row not in maker:
-            return []
+            return set()
         before = [each for each in maker[row]["takes"] if not passes[each]]
         open_ones += before
         if not before:
-            found |= _leaving(row, maker, known)
-    return sorted(found, key=lambda line: (line.function, line.number, line.name))
+            found |= _leaving(row, maker, known | (values[:, 4] == values[:, 5]))
+    return found
 
 
 def _leaving(row: int, maker: dict[int, dict], known: Bool[Tensor, " value"]) -> set[Line]:
-    """Return the line that made a value, and those that made something unknown for it of what is known."""
+    """Return the line that made a value, and those that made what is unknown, and no constant, for it."""
     step = maker[row]
-    given = [each for each in step["takes"] if not known[each] and each in maker and maker[each]["takes"]]
+    given = [each for each in step["takes"] if not known[each] and each in maker]
     line = Line(step["function"], step["line"], step["name"])
     return {line}.union(*(_leaving(each, maker, known) for each in given))

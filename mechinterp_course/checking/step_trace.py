@@ -49,10 +49,11 @@ def print_of(value: Tensor | float) -> Float[Tensor, " column"]:
     These are its size (0 of a plain number), its kind (`WHOLE`, `MEASURED` or `TRUTH`), how many are finite,
     their root mean square, and in units of it the least, the largest, the mean, and means of waves of them.
     """
-    flat = torch.as_tensor(value).detach().cpu().flatten()
+    flat = torch.as_tensor(value).detach().cpu()
+    flat = (torch.view_as_real(flat.resolve_conj()) if flat.is_complex() else flat).flatten()
     finite = flat.double()[flat.isfinite()]
     size = finite.square().mean().sqrt().item() if len(finite) else 0.0
-    entries = len(flat) if isinstance(value, Tensor) else 0
+    entries = value.numel() if isinstance(value, Tensor) else 0
     kind = TRUTH if flat.dtype == torch.bool else MEASURED if flat.is_floating_point() else WHOLE
     about = [entries, kind, len(finite), size]
     if not size:
