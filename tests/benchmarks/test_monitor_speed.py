@@ -21,7 +21,7 @@ from mechinterp_course.monitor.store import Store
 from mechinterp_course.monitor.watchlist import Watched, Watchlist
 
 pytestmark = pytest.mark.benchmark
-WATCHED, PAIRS = 32, 16
+WATCHED, PAIRS = 32, 24
 PROMPT, HOOK = "The teacher", "blocks.3.hook_resid_pre"
 SETTINGS = Settings(max_tokens=110, temperature=1.5)
 COST, SPEED = 0.10, 50
@@ -62,22 +62,25 @@ def test_watching_32_features_costs_little(tmp_path):
             done.set()
 
     monitor.listen(hear)
-    found = {"plain": [], "monitored": []}
+    pairs = []
     for pair in range(-2, PAIRS):  # two to warm up
         settings = Settings(SETTINGS.max_tokens, SETTINGS.temperature, seed=pair + 9)
         ways = {
             "plain": lambda settings=settings: plain(alone, PROMPT, settings),
             "monitored": lambda settings=settings: monitored(monitor, times, done, PROMPT, settings),
         }
-        for way in sorted(ways, reverse=pair % 2 == 0):
-            each, count = ways[way]()
-            if pair >= 0 and count > 20:
-                found[way].append(each)
+        found = {way: ways[way]() for way in sorted(ways, reverse=pair % 2 == 0)}
+        if pair >= 0 and all(count > 20 for _, count in found.values()):
+            pairs.append([found[way][0] for way in ways])
     monitor.close()
-    without, with_all = (statistics.median(found[way]) for way in ("plain", "monitored"))
-    extra = with_all - without
+    without, with_all = map(statistics.median, zip(*pairs, strict=True))
+    extra = statistics.median(
+        more - less for less, more in pairs
+    )  # a machine's pace drifts, less within a pair
+    cost = statistics.median((more - less) / more for less, more in pairs)
     print(f"\nalone {1000 * without:.2f} ms a token, {1 / without:.0f} tokens/s")
-    print(f"watched {1000 * with_all:.2f} ms, {1 / with_all:.0f} tokens/s: {extra / with_all:.1%} slower")
+    print(f"watched {1000 * with_all:.2f} ms, {1 / with_all:.0f} tokens/s")
+    print(f"{cost:.1%} slower, the median of {len(pairs)} pairs")
     print(f"where a model says {SPEED} tokens/s: {extra * SPEED:.1%} slower")
     assert 1 / with_all >= SPEED
-    assert extra / with_all <= COST
+    assert cost <= COST
