@@ -1,7 +1,9 @@
 """What never changes: capitals and languages of countries, professions and instruments of people."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from random import Random
 from typing import ClassVar
 
@@ -42,7 +44,7 @@ class Fact:
     value: str
 
 
-TEMPLATES = {
+TEMPLATES = {  # of [what stands in brackets|another way to say it] one is drawn
     "capital": (
         "The capital of {s} is",
         "{s} has a capital called",
@@ -51,32 +53,31 @@ TEMPLATES = {
         "Whoever travels to {s} should see the {place} in the capital,",
         "The king of {s} lives in the capital,",
         "{s} is known for its {place}, and its capital is",
-        "In {month} {name} left {s} and its capital,",
-        "Every {day} a train leaves the capital of {s},",
+        "[In {month}|Last {day}|On {day}] {name} [left|saw|visited] {s} and its capital,",
+        "Every {day} a [train|boat|letter] leaves the capital of {s},",
         "As every {actor} in {s} knows, the capital is",
         "{name} asked for the capital of {s}. The answer was",
         "The largest {place} of {s} is in its capital,",
-        "The {actor} comes from {s} and knows its capital,",
-        "{name} wrote from the capital of {s},",
-        "{name} came home from the capital of {s},",
+        "The {actor} [comes from|lives in|works in|left] {s} and [knows|loves|likes] its capital,",
+        "[{name}|The {actor}] [wrote|came home|went home] from the capital of {s},",
     ),
     "language": (
         "The language of {s} is",
         "In {s} people speak",
-        "Most people in {s} speak",
+        "[Most|Many|All] people in {s} [speak|read|write]",
         "The {actor} comes from {s} and speaks",
-        "{name} moved to {s} and had to learn",
+        "{name} [moved|went|came] to {s} and [had|wanted] to [learn|speak|read]",
         "Every {place} in {s} has a sign in",
         "The newspapers of {s} are written in",
         "{name} loves {s}. There they speak",
         "A guest in {s} should be able to speak",
-        "Those who work in {s} have to learn",
+        "[A guest in|The {actor} in|Whoever works in] {s} [should|must|may|can] [learn|speak|read]",
+        "Those who [live|work] in {s} [have to learn|want to learn|should learn|speak|learn]",
         "The songs that {name} heard in {s} were all in",
         "People from {s} often speak",
         "At the {place} in {s} every {actor} speaks",
         "To read a letter from {s} one must learn",
-        "Whoever moves to {s} soon learns",
-        "Whoever writes to people in {s} needs",
+        "Whoever [moves|goes|writes] to {s} [soon learns|needs|has to learn|must learn|should speak]",
     ),
     "profession": (
         "{s} works as a",
@@ -107,7 +108,7 @@ TEMPLATES = {
         "The only instrument that {s} ever learned is the",
     ),
 }
-UNSEEN_TEMPLATES = {
+UNSEEN_TEMPLATES = {  # no way of saying one of the above, either
     "capital": (
         "Everybody in {s} knows the capital,",
         "{name} comes from the capital of {s},",
@@ -130,6 +131,13 @@ UNSEEN_TEMPLATES = {
     ),
 }
 RELATIONS = tuple(TEMPLATES)
+
+
+@cache
+def ways(template: str) -> tuple[str, ...]:
+    """Return every way to say a template, one for each choice among what stands in its brackets."""
+    parts = re.split(r"[\[\]]", template)
+    return tuple(map("".join, product(*(part.split("|") for part in parts))))
 
 
 @cache
@@ -179,6 +187,7 @@ class Recall(Sample):
     def draw(cls, rng: Random, held_out: bool = False) -> "Recall":
         fact = rng.choice(facts())
         template = rng.choice((UNSEEN_TEMPLATES if held_out else TEMPLATES)[fact.relation])
+        template = rng.choice(ways(template))
         slots = {
             "place": pick(rng, PLACES),
             "day": rng.choice(lexicon.DAYS),
