@@ -33,7 +33,7 @@ from mechinterp_course.worlds.text.sample import Sample
 from mechinterp_course.worlds.text.stories import Story
 from mechinterp_course.worlds.text.summaries import Summary
 
-VERSION = "2.9"
+VERSION = "2.10"
 _KINDS = (
     Gift,
     Recall,
