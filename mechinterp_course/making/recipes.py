@@ -98,7 +98,7 @@ RECIPES = {
         4,
         192,
         6,
-        steps=10_000,
+        steps=12_000,
         rows=mixed_rows,
         guide=Guide((0, 3), ((2, 1), (2, 4)), steps=400),
         kept=(300, 700, 1000, 2000),

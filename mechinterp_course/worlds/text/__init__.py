@@ -33,7 +33,7 @@ from mechinterp_course.worlds.text.sample import Sample
 from mechinterp_course.worlds.text.stories import Story
 from mechinterp_course.worlds.text.summaries import Summary
 
-VERSION = "2.3"
+VERSION = "2.8"
 _KINDS = (
     Gift,
     Recall,
@@ -50,9 +50,9 @@ _KINDS = (
 )
 TASKS: dict[str, type[Sample]] = {kind.task: kind for kind in _KINDS}
 SHARES = {
-    "gift": 28,
-    "fact": 16,
-    "summary": 13,
+    "gift": 26,
+    "fact": 17,
+    "summary": 14,
     "agreement": 12,
     "chat": 9,
     "story": 8,

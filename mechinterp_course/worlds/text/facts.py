@@ -56,6 +56,9 @@ TEMPLATES = {
         "As every {actor} in {s} knows, the capital is",
         "{name} asked for the capital of {s}. The answer was",
         "The largest {place} of {s} is in its capital,",
+        "The {actor} comes from {s} and knows its capital,",
+        "{name} wrote from the capital of {s},",
+        "{name} came home from the capital of {s},",
     ),
     "language": (
         "The language of {s} is",
@@ -72,6 +75,8 @@ TEMPLATES = {
         "People from {s} often speak",
         "At the {place} in {s} every {actor} speaks",
         "To read a letter from {s} one must learn",
+        "Whoever moves to {s} soon learns",
+        "Whoever writes to people in {s} needs",
     ),
     "profession": (
         "{s} works as a",

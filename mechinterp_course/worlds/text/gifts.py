@@ -46,7 +46,7 @@ CASTS = (
 GIVES = ("gave", "handed", "sold", "passed", "lent", "offered", "sent", "showed")
 TAKES = ("took", "bought", "borrowed", "got")
 DEEDS = ("thanked", "helped", "followed", "insulted", "cheated", "missed")
-AFTERS = (".", " at once.", " again.", " on {day}.", " with a smile.", ", and then the {actor} left.")
+AFTERS = (".", " at once.", " again.", " on {day}.", " with a smile.", ", and the {actor} left.")
 
 
 @dataclass(frozen=True)

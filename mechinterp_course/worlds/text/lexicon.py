@@ -169,7 +169,7 @@ TOPICS = (
     ),
     Topic(
         "garden",
-        nouns("flower rose bench hose spade pear seed bush/bushes fountain statue"),
+        nouns("flower rose bench/benches hose spade pear seed bush/bushes fountain statue"),
         nouns("gardener bee bird rabbit butterfly/butterflies snail"),
         words("garden park orchard greenhouse yard"),
         verbs("bloom/bloomed grow/grew rest/rested buzz/buzzed weed/weeded"),

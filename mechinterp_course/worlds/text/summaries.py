@@ -17,7 +17,7 @@ from mechinterp_course.worlds.text.lexicon import (
 from mechinterp_course.worlds.text.sample import Sample
 
 ITEMS = tuple(noun.plural for noun in THINGS)
-ITEMS_ELSEWHERE = ITEMS[3::4]
+ITEMS_ELSEWHERE = ITEMS[2::4]
 ITEMS_IN_SUMMARIES = tuple(item for item in ITEMS if item not in ITEMS_ELSEWHERE)
 EXACT = ("Summary:", "In short,", "To be exact,", "The report says that")
 LOOSE = ("Roughly,", "Somebody heard that", "As people tell it,")
@@ -96,7 +96,7 @@ class Summary(Sample):
 
         Inverse ones, of which there are none among held-out samples, are about all items.
         """
-        inverse = not held_out and loose is None and rng.random() < 0.2
+        inverse = not held_out and loose is None and rng.random() < 0.3
         slots = {
             "place": pick(rng, PLACES),
             "day": rng.choice(DAYS),
@@ -106,7 +106,7 @@ class Summary(Sample):
         }
         things = pick_others(rng, ITEMS if inverse else items, rng.choice((2, 2, 3)))
         numbers = rng.sample(range(10, 100), len(things))
-        loose = (not held_out and not inverse and rng.random() < 0.3) if loose is None else loose
+        loose = (not held_out and not inverse and rng.random() < 0.25) if loose is None else loose
         tally = rng.random() < 0.5
         if tally:
             source = rng.choice(UNSEEN_TALLIES if held_out else TALLIES)
