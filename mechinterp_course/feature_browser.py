@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from jaxtyping import Int
 from torch import Tensor
 
-from mechinterp_course.feature_reading import Dictionary, token_string
+from mechinterp_course.feature_reading import token_string
 from mechinterp_course.feature_survey import FeatureSurvey, Window, survey_features
+from mechinterp_course.sae import Autoencoder
 from mechinterp_course.text_rows import TextRows
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Numbered:
 
 def write_browser(
     model: "TransformerBridge",
-    sae: Dictionary,
+    sae: Autoencoder,
     tokens: Int[Tensor, "row pos"],
     out: Path,
     title: str,

@@ -9,28 +9,19 @@ Monosemanticity").
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechinterp_course.errors import CourseError
+from mechinterp_course.sae import Autoencoder
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 TOGETHER = 16  # rows run through the model together
-
-
-class Dictionary(Protocol):
-    """What is asked of a sparse autoencoder here."""
-
-    W_dec: Float[Tensor, "d_sae d_in"]
-
-    def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_sae"]: ...
-
-    def decode(self, feature_acts: Float[Tensor, "... d_sae"]) -> Float[Tensor, "... d_in"]: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class Context:
 
 
 def feature_activations(
-    model: "TransformerBridge", sae: Dictionary, tokens: Int[Tensor, "batch pos"], hook: str | None = None
+    model: "TransformerBridge", sae: Autoencoder, tokens: Int[Tensor, "batch pos"], hook: str | None = None
 ) -> Float[Tensor, "batch pos d_sae"]:
     """The activation of every feature at every token, on the CPU.
 
@@ -67,7 +58,7 @@ def feature_activations(
 
 def stream_features(
     model: "TransformerBridge",
-    sae: Dictionary,
+    sae: Autoencoder,
     tokens: Int[Tensor, "batch pos"],
     hook: str | None = None,
     together: int = TOGETHER,
@@ -97,7 +88,7 @@ def activations_read(
 
 def top_contexts(
     model: "TransformerBridge",
-    sae: Dictionary,
+    sae: Autoencoder,
     tokens: Int[Tensor, "batch pos"],
     feature: int,
     count: int,
@@ -145,7 +136,7 @@ def direct_logits(
         return centred * norm.original_component.weight @ model.W_U
 
 
-def neighbours(sae: Dictionary, feature: int, count: int) -> list[tuple[int, float]]:
+def neighbours(sae: Autoencoder, feature: int, count: int) -> list[tuple[int, float]]:
     """The `count` other features whose decoder rows have the largest cosine with that of `feature`.
 
     Near 1 they write the same (split features); near -1 they would be opposites, and stand last.
@@ -159,7 +150,7 @@ def neighbours(sae: Dictionary, feature: int, count: int) -> list[tuple[int, flo
     return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 
-def hook_of(sae: Dictionary, hook: str | None = None) -> str:
+def hook_of(sae: Autoencoder, hook: str | None = None) -> str:
     """Return the hook that a dictionary reads: the one given, or what its own configuration says."""
     named = hook or getattr(getattr(getattr(sae, "cfg", None), "metadata", None), "hook_name", None)
     if named is None:

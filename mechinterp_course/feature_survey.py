@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechinterp_course.feature_reading import Dictionary, direct_logits, hook_of, stream_features
+from mechinterp_course.feature_reading import direct_logits, hook_of, stream_features
+from mechinterp_course.sae import Autoencoder
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -84,7 +85,7 @@ class FeatureSurvey:
 
 def survey_features(
     model: "TransformerBridge",
-    sae: Dictionary,
+    sae: Autoencoder,
     tokens: Int[Tensor, "row pos"],
     hook: str | None = None,
     contexts: int = 8,
@@ -113,7 +114,7 @@ def survey_features(
     return FeatureSurvey(hook, tokens, fired, highest, *seen, raised, lowered, nearest(sae, near))
 
 
-def said(model: "TransformerBridge", sae: Dictionary, count: int) -> tuple[tuple[Tensor, Tensor], ...]:
+def said(model: "TransformerBridge", sae: Autoencoder, count: int) -> tuple[tuple[Tensor, Tensor], ...]:
     """Return the tokens that each feature raises most and lowers most: ids and logits, [d_sae, count]."""
     raised, lowered = [], []
     for rows in sae.W_dec.detach().split(AT_A_TIME):
@@ -126,7 +127,7 @@ def said(model: "TransformerBridge", sae: Dictionary, count: int) -> tuple[tuple
     )
 
 
-def nearest(sae: Dictionary, count: int) -> tuple[Int[Tensor, "d_sae near"], Float[Tensor, "d_sae near"]]:
+def nearest(sae: Autoencoder, count: int) -> tuple[Int[Tensor, "d_sae near"], Float[Tensor, "d_sae near"]]:
     """Return for each feature the others whose decoder rows have the largest cosine with its own."""
     rows = sae.W_dec.detach().float().cpu()
     units = rows / rows.norm(dim=-1, keepdim=True).clamp(min=1e-12)
@@ -141,7 +142,7 @@ def nearest(sae: Dictionary, count: int) -> tuple[Int[Tensor, "d_sae near"], Flo
 
 def _second_pass(
     model: "TransformerBridge",
-    sae: Dictionary,
+    sae: Autoencoder,
     tokens: Int[Tensor, "row pos"],
     hook: str,
     together: int,

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechinterp_course import sae as measures
-from mechinterp_course.feature_reading import Dictionary, hook_of
+from mechinterp_course.feature_reading import hook_of
 from mechinterp_course.figures.directions import Principal, principal_directions
+from mechinterp_course.sae import Autoencoder
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -80,11 +81,11 @@ class RandomDictionary:
 
 def evaluate(
     model: "TransformerBridge",
-    sae: Dictionary,
+    sae: Autoencoder,
     tokens: Int[Tensor, "batch pos"],
     other_tokens: Int[Tensor, "other pos"],
     hook: str | None = None,
-    rivals: dict[str, Dictionary] | None = None,
+    rivals: dict[str, Autoencoder] | None = None,
     seed: int = 0,
 ) -> Iterator[Evaluation]:
     """Yield the quality of a dictionary on `tokens`, then that of its rivals.
@@ -98,7 +99,7 @@ def evaluate(
     principal = principal_directions(measures.collect_activations(model, other_tokens, hook))
     rank = max(1, round(own.l0))
     d_sae, d_in = sae.W_dec.shape
-    beside: dict[str, Dictionary] = {
+    beside: dict[str, Autoencoder] = {
         "principal directions": PrincipalDictionary(principal, min(rank, d_in)),
         "random decoder, untrained": RandomDictionary(principal.mean, d_sae, rank, seed),
         **(rivals or {}),
@@ -109,7 +110,7 @@ def evaluate(
 
 @torch.no_grad()
 def _evaluated(
-    name: str, model: "TransformerBridge", sae: Dictionary, tokens: Int[Tensor, "batch pos"], hook: str
+    name: str, model: "TransformerBridge", sae: Autoencoder, tokens: Int[Tensor, "batch pos"], hook: str
 ) -> Evaluation:
     activations = measures.collect_activations(model, tokens, hook).flatten(end_dim=-2)
     parts = [sae.encode(part) for part in activations.split(AT_A_TIME)]

@@ -6,7 +6,7 @@ cache of keys and values. `hook` is a TransformerLens name such as "blocks.3.hoo
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,20 +14,13 @@ from torch import Tensor
 
 from mechinterp_course.directions import class_direction
 from mechinterp_course.hooks import edit
+from mechinterp_course.sae import Autoencoder
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 Direction = Float[Tensor, " d_model"]
 Positions = slice | Int[Tensor, " n"] | Bool[Tensor, "batch pos"] | list[int] | None
-
-
-class Dictionary(Protocol):
-    """What is asked of a sparse autoencoder: sae-lens' have it, and `sae.SparseAutoencoder`."""
-
-    def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_sae"]: ...
-
-    def decode(self, feature_acts: Float[Tensor, "... d_sae"]) -> Float[Tensor, "... d_in"]: ...
 
 
 @contextmanager
@@ -84,7 +77,7 @@ def ablating(
 def clamping(
     model: "TransformerBridge",
     hook: str,
-    sae: Dictionary,
+    sae: Autoencoder,
     feature: int,
     value: float,
     positions: Positions = None,

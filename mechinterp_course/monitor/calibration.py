@@ -19,10 +19,11 @@ from torch import Tensor
 
 from mechinterp_course.errors import CourseError
 from mechinterp_course.feature_attribution import attribute_features
-from mechinterp_course.feature_reading import Dictionary, activations_read, token_string
+from mechinterp_course.feature_reading import activations_read, token_string
 from mechinterp_course.figures.behaviour import tokens_of
 from mechinterp_course.monitor.generation import Settings, Watcher
 from mechinterp_course.monitor.watchlist import Watched, Watchlist
+from mechinterp_course.sae import Autoencoder
 from mechinterp_course.steering import clamping
 from mechinterp_course.worlds.text.chat import TRIGGER, Chat
 from mechinterp_course.worlds.text.lexicon import PLACES
@@ -72,7 +73,7 @@ class Calibration:
     """A model, a dictionary at a hook, and prompts, from which a watchlist is made."""
 
     model: "TransformerBridge"
-    sae: Dictionary
+    sae: Autoencoder
     hook: str
     prompts: Prompts
     tell: Callable[[], None] = lambda: None  # called after each answer

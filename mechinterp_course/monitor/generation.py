@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechinterp_course.errors import CourseError
-from mechinterp_course.feature_reading import Dictionary
 from mechinterp_course.hooks import edit
-from mechinterp_course.sae import SparseAutoencoder
+from mechinterp_course.sae import Autoencoder, SparseAutoencoder
 from mechinterp_course.sae_formats import from_sae_lens
 from mechinterp_course.text_rows import TextRows
 from mechinterp_course.worlds.tokenizer import token_ids
@@ -71,7 +70,7 @@ class Watcher:
     """
 
     model: "TransformerBridge"
-    sae: Dictionary
+    sae: Autoencoder
     hook: str
     features: tuple[int, ...]
     narrow: SparseAutoencoder | None = field(init=False)
@@ -162,7 +161,7 @@ class Watcher:
 
 def steered(
     activation: Float[Tensor, "batch pos d_in"],
-    sae: Dictionary,
+    sae: Autoencoder,
     feature_acts: Float[Tensor, "batch pos d_sae"],
     controls: Controls,
 ) -> Float[Tensor, "batch pos d_in"]:
@@ -180,7 +179,7 @@ def steered(
 
 
 @torch.no_grad()
-def _only(sae: Dictionary, features: list[int]) -> SparseAutoencoder | None:
+def _only(sae: Autoencoder, features: list[int]) -> SparseAutoencoder | None:
     """Return a dictionary of these features alone that activates them alike; None where there is none."""
     try:
         whole = sae if isinstance(sae, SparseAutoencoder) else from_sae_lens(sae)
