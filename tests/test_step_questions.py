@@ -8,7 +8,7 @@ from mechinterp_course.checking.cases import cases_of
 from mechinterp_course.checking.draw import seeded_generators
 from mechinterp_course.checking.inquiry import Inquiry
 from mechinterp_course.checking.local import LocalStudent
-from mechinterp_course.checking.step_questions import lines
+from mechinterp_course.checking.step_questions import lines, parting
 from mechinterp_course.checking.verdict import evaluate
 from mechinterp_course.superposition import toy_loss
 from mechinterp_course.superposition_geometry import feature_dimensionality
@@ -182,11 +182,23 @@ VALUES = torch.zeros(1, step_trace.COLUMNS)
         ([STEP | {"name": "<script>alert(1)"}], VALUES),
         ([STEP | {"line": "1"}], VALUES),
         ([{"line": 1}], VALUES),
+        ([STEP] * 5000, VALUES),
+        ([STEP], VALUES.expand(30_000, -1)),
     ],
 )
 def test_a_forged_trace_is_not_believed(forged):
     with pytest.raises((TypeError, ValueError, KeyError)):
         asked(rooted, student=Forger(forged))
+
+
+def test_a_forged_trace_with_countless_ways_through_takes_no_time():
+    """Each of sixty lines moves twice what the one before made: two to the sixtieth ways lead to the last."""
+    moved = [
+        STEP | {"line": row, "name": "cat", "takes": [row, row], "makes": [row + 1]} for row in range(60)
+    ]
+    made, told = STEP | {"takes": [60], "makes": [61]}, STEP | {"takes": [61], "makes": []}
+    values = torch.arange(62.0)[:, None] + torch.arange(step_trace.COLUMNS)
+    assert len(parting([*moved, made, told], values, torch.arange(62) == 0)) == 61
 
 
 def test_a_value_is_known_in_any_order_and_no_other_for_it():

@@ -22,6 +22,7 @@ from mechinterp_course.checking.step_trace import MEASURED, TRUTH, WHOLE
 
 MOST_LINES = 3  # where more lines leave the way, the answer goes another, and none is to blame
 MOST_CALLS = 3
+MOST_VALUES = 20_000
 TOLERANCE = 1e-4
 NAME = re.compile(r"[\w<>]{0,60}")
 MOVES = {  # they make no new numbers, or the same whatever they take
@@ -94,13 +95,13 @@ def expect_trace(steps: object, values: object) -> None:
     """Raise TypeError if this is not of the form of a trace: an answer can forge what comes back."""
     if not isinstance(values, Tensor) or values.dim() != 2 or values.shape[1] != step_trace.COLUMNS:
         raise TypeError("no values of a trace")
+    if len(steps) > step_trace.MOST_STEPS + 1 or len(values) > MOST_VALUES:
+        raise ValueError("too much for a trace")
     for step in steps:
         rows = [*step["takes"], *step["makes"]]
         plain = all(type(row) is int and 0 <= row < len(values) for row in rows)
-        names = (
-            type(step["line"]) is int and NAME.fullmatch(step["function"]) and NAME.fullmatch(step["name"])
-        )
-        if not (plain and names):
+        named = NAME.fullmatch(step["function"]) and NAME.fullmatch(step["name"])
+        if not (plain and named and type(step["line"]) is int):
             raise TypeError("no step of a trace")
 
 
@@ -137,7 +138,6 @@ def parting(
         (row for step in steps if step["name"] in TAKES_OUT for row in step["makes"]), default=None
     )
     passes[:taken_out] |= values[:taken_out, 0] == 0
-
     for step in steps[:-1]:
         new = [row for row in step["makes"] if row not in maker and row not in step["takes"]]
         maker |= dict.fromkeys(new, step)
@@ -145,7 +145,7 @@ def parting(
         compares = truth or (counts and bool((kinds[step["takes"]] == MEASURED).any()))
         if (step["name"] in MOVES or compares or step["function"] in earlier) and all(passes[step["takes"]]):
             passes[new] = True
-    found, seen = set(), set()
+    leaving, seen = [], set()
     open_ones = [row for row in steps[-1]["takes"] if not known[row]]
     while open_ones:
         row = open_ones.pop()
@@ -157,13 +157,18 @@ def parting(
         before = [each for each in maker[row]["takes"] if not passes[each]]
         open_ones += before
         if not before:
-            found |= _leaving(row, maker, known | (values[:, 4] == values[:, 5]))
+            leaving.append(row)
+    return _lines(leaving, maker, known | (values[:, 4] == values[:, 5]))
+
+
+def _lines(rows: list[int], maker: dict[int, dict], known: Bool[Tensor, " value"]) -> set[Line]:
+    """Return the lines that made values, and those that made what is unknown, and no constant, for them."""
+    found, seen, open_ones = set(), set(), list(rows)
+    while open_ones:
+        row = open_ones.pop()
+        if row not in seen:
+            step = maker[row]
+            found.add(Line(step["function"], step["line"], step["name"]))
+            open_ones += [each for each in step["takes"] if not known[each] and each in maker]
+        seen.add(row)
     return found
-
-
-def _leaving(row: int, maker: dict[int, dict], known: Bool[Tensor, " value"]) -> set[Line]:
-    """Return the line that made a value, and those that made what is unknown, and no constant, for it."""
-    step = maker[row]
-    given = [each for each in step["takes"] if not known[each] and each in maker]
-    line = Line(step["function"], step["line"], step["name"])
-    return {line}.union(*(_leaving(each, maker, known) for each in given))
